@@ -1,0 +1,66 @@
+# make run, make demo and make test do all their own set-up: they need Python 3.11 or newer
+# with venv, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .tools
+UV := $(or $(shell command -v uv 2>/dev/null),$(TOOLS)/uv/bin/uv)
+UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
+LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
+	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
+
+.PHONY: install install-dev run demo test check format lock clean
+
+install: $(VENV)/.run-installed
+
+run: install
+	$(BIN)/nwc-service serve --welcome
+
+demo: install-dev
+	$(BIN)/python -m tests.demo
+
+test: install-dev
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest $(PYTEST)
+
+install-dev: $(VENV)/.dev-installed
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(UV)
+	$(LOCK) requirements/uv.in -o requirements/uv.txt
+	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+		--no-annotate --python-version 3.11 requirements/lnbits.in -o requirements/lnbits.txt
+
+clean:
+	rm -rf $(VENV) $(TOOLS) tests/clients/js/node_modules
+
+$(TOOLS)/uv/bin/uv: requirements/uv.txt
+	$(PYTHON) -m venv $(TOOLS)/uv
+	$(TOOLS)/uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	touch $@
+
+$(BIN)/python: | $(UV)
+	$(UV) venv --quiet --python $(PYTHON) $(VENV)
+
+# The project itself is installed editable, with the locked hatchling and no build isolation.
+$(VENV)/.run-installed: pyproject.toml requirements/run.txt requirements/build.txt | $(BIN)/python
+	$(UV_PIP) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	$(UV_PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.run-installed
+	$(UV_PIP) --require-hashes -r requirements/dev.txt
+	touch $@

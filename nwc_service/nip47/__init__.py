@@ -1,0 +1,1 @@
+"""NIP-47, pure: kinds, envelopes, the info event, connection URIs."""

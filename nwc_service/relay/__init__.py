@@ -1,0 +1,1 @@
+"""Relays that other people run, spoken to over websockets."""

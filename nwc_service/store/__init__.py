@@ -1,0 +1,1 @@
+"""The database: drivers, schema and queries, one file per noun."""
