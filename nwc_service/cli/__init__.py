@@ -1,1 +1,23 @@
-def main() -> None: ...
+"""The command line: `serve` runs the service, all else reads its books or asks it to act."""
+
+import typer
+
+from nwc_service.cli import account, connection, payment, sandbox, service
+
+app = typer.Typer(
+    name="nwc-service",
+    help="A self-hosted Nostr Wallet Connect (NIP-47) wallet service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(service.serve)
+app.command("audit")(service.run_audit)
+app.add_typer(account.app, name="account")
+app.add_typer(connection.app, name="connection")
+app.add_typer(payment.app, name="payment")
+app.add_typer(sandbox.app, name="sandbox")
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,163 @@
+"""The one door through which a payment leaves: checked, sent once, and followed."""
+
+import asyncio
+import time
+
+from backends.lnbits.api import PAYMENTS, LnbitsApi, NoReply, NotReached, Reply
+from backends.lnbits.fee_cap import FeeCap
+from backends.lnbits.payments import not_processed, outcome_of, refusal
+from backends.lnbits.wallet import LnbitsWallet
+from backends.lnbits.wire import Decoded, PaymentRow
+from nwc_service.backend import (
+    BackendUnavailable,
+    FailReason,
+    InFlight,
+    NotSent,
+    Outcome,
+    PayRequest,
+    Unknown,
+)
+from nwc_service.wallet import bolt11
+from nwc_service.wallet.units import MSAT_PER_SAT, PaymentHash
+
+GRACE_S = 2.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between looks at a payment that is not final
+
+
+class Sender:
+    """LNbits itself refuses a second payment of one hash; this never sends a second time."""
+
+    def __init__(self, api: LnbitsApi, wallet: LnbitsWallet, fee_cap: FeeCap) -> None:
+        self._api = api
+        self._wallet = wallet
+        self._fee_cap = fee_cap
+        self._sends: set[asyncio.Task[Outcome]] = set()
+
+    async def pay(self, request: PayRequest) -> Outcome:
+        """Never raises, but for the caller's own cancellation, which cuts no request off."""
+        refused = self._refused_here(request) or _refused_by_its_invoice(request)
+        if refused is not None:
+            return refused
+        send = asyncio.create_task(self._pay(request))
+        self._sends.add(send)
+        send.add_done_callback(self._sends.discard)
+        done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 2 * GRACE_S)
+        return send.result() if done else Unknown("no answer from LNbits yet")
+
+    async def close(self) -> None:
+        """What is still under way is found again by its hash."""
+        sends = list(self._sends)
+        for send in sends:
+            send.cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
+
+    async def look_up(self, payment_hash: PaymentHash) -> Outcome | None:
+        """Raises BackendUnavailable."""
+        row = await self._wallet.row("lookup_payment", payment_hash)
+        return outcome_of(row) if row is not None and row.amount < 0 else None
+
+    def _refused_here(self, request: PayRequest) -> NotSent | None:
+        if request.amount_is_override:
+            return NotSent(FailReason.UNSUPPORTED, "LNbits pays no invoice without an amount")
+        if request.amount_msat % MSAT_PER_SAT:
+            return NotSent(FailReason.UNSUPPORTED, "LNbits pays whole sats only")
+        if request.max_fee_msat < self._fee_cap.msat(request.amount_msat):
+            return NotSent(FailReason.FEE_TOO_HIGH, "LNbits may take more than is reserved")
+        return None
+
+    async def _pay(self, request: PayRequest) -> Outcome:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + request.timeout_s
+        refused = await self._refused_by_decoding(request)
+        if refused is not None:
+            return refused
+        if loop.time() >= deadline:
+            return NotSent(FailReason.TIMEOUT, "LNbits decoded the invoice too late")
+        try:
+            outcome = await self._send(request, timeout_s=deadline - loop.time() + GRACE_S)
+        except NotReached as gone:
+            return NotSent(FailReason.UNAVAILABLE, str(gone))
+        except BackendUnavailable as gone:
+            outcome = Unknown(str(gone))
+        return await self._follow(request.payment_hash, outcome, deadline=deadline)
+
+    async def _refused_by_decoding(self, request: PayRequest) -> NotSent | None:
+        """LNbits must read the invoice as the service does, before anything is sent."""
+        try:
+            reply = await self._api.post(
+                f"{PAYMENTS}/decode",
+                {"data": request.invoice},
+                operation="pay",
+                timeout_s=request.timeout_s,
+            )
+        except BackendUnavailable as gone:
+            return NotSent(FailReason.UNAVAILABLE, str(gone))
+        if reply.status not in (200, 400):
+            problem = self._api.unusable(reply, operation="pay")
+            return NotSent(FailReason.UNAVAILABLE, str(problem))
+        decoded = reply.read(Decoded)
+        if decoded is None:
+            return NotSent(FailReason.BAD_REQUEST, "LNbits cannot decode the invoice")
+        asked = (request.payment_hash, request.amount_msat)
+        if (decoded.payment_hash, decoded.amount_msat) != asked:
+            return NotSent(FailReason.BAD_REQUEST, "LNbits reads another hash or amount")
+        return None
+
+    async def _send(self, request: PayRequest, *, timeout_s: float) -> Outcome:
+        """Raises BackendUnavailable, and NotReached where nothing left."""
+        body = {"out": True, "bolt11": request.invoice, "external_id": request.our_id}
+        reply = await self._api.pay(body, timeout_s=timeout_s)
+        refused = not_processed(reply)
+        if refused is not None:
+            return refused
+        accepted = _accepted_row(reply, request.payment_hash)
+        if accepted is not None:
+            return outcome_of(accepted)
+        # "failed" and "already paid" may be said of a payment that this wallet made.
+        return await self._found_after(reply, request.payment_hash)
+
+    async def _found_after(self, reply: Reply, payment_hash: PaymentHash) -> Outcome:
+        try:
+            found = await self.look_up(payment_hash)
+        except BackendUnavailable as gone:
+            raise NoReply(str(gone)) from None
+        return found if found is not None else refusal(reply)
+
+    async def _follow(
+        self, payment_hash: PaymentHash, outcome: Outcome, *, deadline: float
+    ) -> Outcome:
+        """LNbits answers "pending" after a few seconds: look on until the time is up."""
+        loop = asyncio.get_running_loop()
+        pause_s = FIRST_PAUSE_S
+        while isinstance(outcome, InFlight | Unknown) and loop.time() + pause_s < deadline:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            try:
+                found = await self.look_up(payment_hash)
+            except BackendUnavailable:
+                continue
+            outcome = found or outcome
+        return outcome
+
+
+def _refused_by_its_invoice(request: PayRequest) -> NotSent | None:
+    """LNbits pays invoices that have expired, or mix upper and lower case."""
+    try:
+        invoice = bolt11.decode(request.invoice)
+    except bolt11.InvalidInvoice as wrong:
+        return NotSent(FailReason.BAD_REQUEST, str(wrong))
+    asked = (request.payment_hash, request.amount_msat)
+    if (invoice.payment_hash, invoice.amount_msat) != asked:
+        return NotSent(FailReason.BAD_REQUEST, "the invoice has another hash or amount")
+    if invoice.expires_at <= time.time():
+        return NotSent(FailReason.EXPIRED, "the invoice has expired")
+    return None
+
+
+def _accepted_row(reply: Reply, payment_hash: PaymentHash) -> PaymentRow | None:
+    """This wallet's own payment, unless it failed. For an expired invoice of its own, LNbits
+    shows the payee's row instead."""
+    row = reply.read(PaymentRow) if reply.status in (200, 201) else None
+    if row is None or row.hash != payment_hash or row.amount >= 0:
+        return None
+    return row if row.status != "failed" else None

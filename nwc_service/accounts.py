@@ -1,0 +1,111 @@
+"""Accounts: made, credited and debited by the operator."""
+
+import re
+from collections.abc import Mapping
+from secrets import token_hex
+
+from nwc_service.answers import Clock
+from nwc_service.backend import BackendUnavailable, LightningBackend
+from nwc_service.spend import Spender
+from nwc_service.store import ledger
+from nwc_service.store.database import Database, Tx
+from nwc_service.store.ledger import Account
+from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
+from nwc_service.wallet.units import MAX_MSAT, AccountId, BackendName, Msat
+
+NAME = re.compile(r"[a-z0-9._-]{1,64}")
+
+
+class Refused(Exception):
+    """The operator's command is refused and changed nothing; the message says why."""
+
+
+class NotFound(Refused):
+    """There is no such account, connection or payment."""
+
+
+class Accounts:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        backends: Mapping[BackendName, LightningBackend],
+        spender: Spender,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._backends = backends
+        self._spender = spender
+        self._clock = clock
+
+    async def create(self, name: str) -> Account:
+        """Raises Refused for a bad name or one that is taken."""
+        if not NAME.fullmatch(name):
+            raise Refused(f"account name {name!r} is not of [a-z0-9._-], 1 to 64 characters")
+        account = Account(AccountId(token_hex(16)), name, Msat(0), Msat(0), self._clock())
+        if not await self._db.write(lambda tx: ledger.create_account(tx, account)):
+            raise Refused(f"there is an account {name!r} already")
+        return account
+
+    async def ensure(self, name: str) -> None:
+        """Create the account unless it is there."""
+        if await self._db.read(lambda tx: ledger.account_named(tx, name)) is None:
+            await self.create(name)
+
+    async def named(self, name: str) -> Account:
+        """Raises NotFound."""
+        account = await self._db.read(lambda tx: ledger.account_named(tx, name))
+        if account is None:
+            raise NotFound(f"there is no account {name!r}")
+        return account
+
+    async def credit(
+        self, name: str, amount_msat: int, *, reason: str, force: bool = False
+    ) -> Account:
+        """Owe the account more. Without `force` the backends must cover all that is owed then.
+
+        Raises Refused and NotFound.
+        """
+        account = await self.named(name)
+        amount = _amount(amount_msat, reason=reason)
+        if not force:
+            await self._check_cover(amount)
+        entry = Entry(EntryKind.CREDIT, EQUITY, available(account.account_id), amount)
+
+        async def work(tx: Tx) -> None:
+            await ledger.post(tx, (entry,), now=self._clock(), reason=reason)
+
+        await self._db.write(work)
+        return await self.named(name)
+
+    async def debit(self, name: str, amount_msat: int, *, reason: str) -> Account:
+        """Raises Refused and NotFound, and RequestError when the account has too little."""
+        account = await self.named(name)
+        amount = _amount(amount_msat, reason=reason)
+        await self._spender.debit(account.account_id, amount, reason=reason)
+        return await self.named(name)
+
+    async def _check_cover(self, amount_msat: Msat) -> None:
+        owed_msat = await self._db.read(ledger.liabilities_msat) + amount_msat
+        cover_msat = 0
+        for backend in self._backends.values():
+            try:
+                cover_msat += (await backend.balance()).spendable_msat
+            except BackendUnavailable as error:
+                raise Refused(
+                    f"backend {backend.name} cannot tell its balance, so the cover is unknown;"
+                    " --force credits all the same"
+                ) from error
+        if owed_msat > cover_msat:
+            raise Refused(
+                f"the backends hold {cover_msat} msat and would owe {owed_msat} msat;"
+                " --force credits all the same"
+            )
+
+
+def _amount(amount_msat: int, *, reason: str) -> Msat:
+    if not 0 < amount_msat <= MAX_MSAT:
+        raise Refused(f"amount_msat {amount_msat} is not between 1 and {MAX_MSAT}")
+    if not reason.strip():
+        raise Refused("a reason is required")
+    return Msat(amount_msat)

@@ -1,0 +1,1 @@
+"""The operator's edge: an HTTP API that the command line speaks to."""

@@ -1,0 +1,291 @@
+"""Composition root: settings in, a running service out; stopped in reverse order."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from nwc_service.accounts import Accounts
+from nwc_service.admin.api import State
+from nwc_service.admin.server import open_admin
+from nwc_service.answers import Answers
+from nwc_service.backend import NodeInfo
+from nwc_service.config import Settings
+from nwc_service.connections import Connections
+from nwc_service.datadir import InUse
+from nwc_service.directory import Directory
+from nwc_service.dispatcher import Dispatcher, RequestPolicy
+from nwc_service.edges import Edges, StartError, open_edges, remember_port, stable_address
+from nwc_service.embedded import EmbeddedRelay, open_embedded_relay
+from nwc_service.methods import resolve_scopes
+from nwc_service.methods.method import Wallet
+from nwc_service.outbox import Outbox, Publish
+from nwc_service.ratelimit import Rate
+from nwc_service.receive import Receiver
+from nwc_service.reconciler import Reconciler
+from nwc_service.relay.pool import RelayPool
+from nwc_service.relays import Announcer, Relays
+from nwc_service.spend import Spender, SpendPolicy
+from nwc_service.store import meta
+from nwc_service.store.database import StoreError
+from nwc_service.store.meta import ADVERTISED
+from nwc_service.wallet.payment import FeePolicy
+from nwc_service.wallet.units import BackendName, Msat
+
+__all__ = ["Service", "StartError", "running"]
+
+log = structlog.get_logger()
+
+REANNOUNCE_EVERY_S = 3600
+"""Relays drop info events after days, silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, for whoever started it."""
+
+    accounts: Accounts
+    connections: Connections
+    directory: Directory
+    relays: Relays
+    admin_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    outbox: Outbox
+    spender: Spender
+    reconciler: Reconciler
+    dispatcher: Dispatcher
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Service]:
+    """Run the service until left. Raises StartError."""
+    async with AsyncExitStack() as stack:
+        try:
+            service = await _start(settings, stack)
+        except (StoreError, InUse, ValueError, OSError) as error:
+            raise StartError(str(error)) from error
+        yield service
+
+
+async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
+    edges = await open_edges(settings, stack)
+    relays: Relays  # bound below; nothing is published before
+    flow = _flow(edges, publish=lambda connection, event: relays.publish(connection, event))
+    for name in edges.backends:
+        await flow.reconciler.ask_node(name)
+    pool = _pool(
+        edges, flow, on_open=lambda url: edges.spawn(announcer.announce_all(relay_url=url))
+    )
+    relays = await _relays(edges, stack=stack, pool=pool)
+    announcer = Announcer(
+        relays,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        methods=edges.methods_of,
+        entropy=os.urandom,
+        clock=_clock,
+    )
+    await edges.db.write(lambda tx: meta.put_list(tx, ADVERTISED, relays.advertised_urls))
+    announcer.listen_all()
+    await flow.outbox.recover()
+    edges.spawn(flow.reconciler.run())
+    edges.spawn(_announce_for_ever(announcer))
+    return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
+
+
+def _flow(edges: Edges, *, publish: Publish) -> _Flow:
+    settings, db, backends = edges.settings, edges.db, edges.backends
+    answers = Answers(edges.keyring, clock=_clock)
+    outbox = Outbox(
+        db,
+        answers=answers,
+        directory=edges.directory,
+        publish=publish,
+        spawn=edges.spawn,
+        clock=_clock,
+    )
+    spender = Spender(
+        db,
+        backends=backends,
+        answers=answers,
+        outbox=outbox,
+        keyring=edges.keyring,
+        policy=_spend_policy(settings),
+        spawn=edges.spawn,
+        clock=_clock,
+    )
+    receiver = Receiver(
+        db,
+        backends=backends,
+        answers=answers,
+        outbox=outbox,
+        keyring=edges.keyring,
+        clock=_clock,
+    )
+    reconciler = Reconciler(
+        db, backends=backends, spender=spender, receiver=receiver, clock=_clock
+    )
+    wallet = Wallet(
+        db=db,
+        backends=backends,
+        default_backend=edges.default_backend,
+        node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
+        announced=edges.methods_of,
+        spender=spender,
+        receiver=receiver,
+        invoice_expiry_s=settings.invoices.expiry_s,
+        clock=_clock,
+    )
+    dispatcher = Dispatcher(
+        db,
+        wallet=wallet,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        answers=answers,
+        outbox=outbox,
+        policy=_request_policy(settings),
+        spawn=edges.spawn,
+        clock=_clock,
+    )
+    return _Flow(outbox, spender, reconciler, dispatcher)
+
+
+def _pool(edges: Edges, flow: _Flow, *, on_open: Callable[[str], None]) -> RelayPool:
+    per_s = edges.settings.relay.rate_per_s
+    return RelayPool(
+        client_of=edges.client_of,
+        on_request=flow.dispatcher.submit,
+        spawn=edges.spawn,
+        clock=_clock,
+        rate=Rate(per_s=per_s, burst=2 * per_s),
+        on_open=on_open,
+    )
+
+
+async def _relays(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> Relays:
+    """The configured relays, or our own where there are none."""
+    settings = edges.settings.relay
+    public_urls = (settings.public_url,) if settings.public_url else ()
+    if settings.urls:
+        return Relays(
+            pool,
+            embedded=None,
+            own_urls=settings.urls,
+            advertised_urls=public_urls or settings.urls,
+        )
+    embedded = await _embedded(edges, stack=stack, pool=pool)
+    return Relays(
+        pool,
+        embedded=embedded,
+        own_urls=(embedded.url, *public_urls),
+        advertised_urls=public_urls or (embedded.url,),
+    )
+
+
+async def _embedded(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> EmbeddedRelay:
+    settings = edges.settings
+    host, port = await stable_address(
+        edges.db, "embedded_relay", listen=settings.embedded_relay.listen
+    )
+    try:
+        embedded = await stack.enter_async_context(
+            open_embedded_relay(
+                host,
+                port,
+                is_party=edges.directory.is_party,
+                on_request=pool.receive_verified,
+                require_auth=settings.embedded_relay.require_auth,
+                public_url=settings.relay.public_url,
+            )
+        )
+    except OSError as error:
+        raise StartError(
+            f"the embedded relay cannot listen on {host}:{port}, the address that connection"
+            f" URIs contain: {error.strerror}"
+        ) from error
+    await remember_port(edges.db, "embedded_relay", port_number=embedded.port)
+    return embedded
+
+
+async def _serve_admin(
+    edges: Edges,
+    flow: _Flow,
+    *,
+    stack: AsyncExitStack,
+    relays: Relays,
+    announcer: Announcer,
+) -> Service:
+    accounts = Accounts(edges.db, backends=edges.backends, spender=flow.spender, clock=_clock)
+    connections = Connections(
+        edges.db,
+        accounts=accounts,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        resolve_scopes=resolve_scopes,
+        relays_of=relays.advertised,
+        announce=announcer.announce,
+        clock=_clock,
+    )
+    state = State(
+        db=edges.db,
+        accounts=accounts,
+        connections=connections,
+        relays=relays,
+        backends=edges.backends,
+        backend_types={
+            BackendName(name): configured.type
+            for name, configured in edges.settings.backends.items()
+        },
+        node_info=flow.reconciler.node_info,
+        clock=_clock,
+    )
+    settings = edges.settings
+    host, port = await stable_address(edges.db, "admin", listen=settings.admin.listen)
+    admin = await stack.enter_async_context(
+        open_admin(state, host=host, port=port, data_dir=settings.data_dir)
+    )
+    await remember_port(edges.db, "admin", port_number=admin.port)
+    log.info("service.started", admin_url=admin.url, relays=list(relays.own_urls))
+    return Service(accounts, connections, edges.directory, relays, admin.url)
+
+
+async def _announce_for_ever(announcer: Announcer) -> None:
+    while True:
+        await announcer.announce_all()
+        await asyncio.sleep(REANNOUNCE_EVERY_S)
+
+
+def _spend_policy(settings: Settings) -> SpendPolicy:
+    payments = settings.payments
+    return SpendPolicy(
+        fee=FeePolicy(
+            floor_msat=Msat(payments.fee_reserve_floor_msat),
+            share_ppm=payments.fee_reserve_share_ppm,
+        ),
+        payment_timeout_s=payments.timeout_s,
+        max_open_payments=payments.max_open,
+        max_open_payments_per_account=payments.max_open_per_account,
+        max_age_s=settings.requests.max_mutating_age_s,
+    )
+
+
+def _request_policy(settings: Settings) -> RequestPolicy:
+    requests = settings.requests
+    return RequestPolicy(
+        max_age_s=requests.max_age_s,
+        max_mutating_age_s=requests.max_mutating_age_s,
+        max_future_s=requests.max_future_s,
+        rate=Rate(per_s=requests.rate_per_s, burst=requests.rate_burst),
+        max_in_progress=requests.max_in_progress,
+    )
+
+
+def _clock() -> int:
+    return int(time.time())

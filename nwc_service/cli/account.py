@@ -1,0 +1,72 @@
+"""nwc-service account …"""
+
+from typing import Annotated
+
+import typer
+
+from nwc_service import views
+from nwc_service.cli.common import DataDir, Json, call, is_remote, read, show, show_list
+
+app = typer.Typer(
+    help="Accounts: subaccounts with a balance of their own.", no_args_is_help=True
+)
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the books.")]
+COLUMNS = ("name", "available_msat", "held_msat", "account_id")
+
+
+@app.command()
+def create(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Create an account."""
+    show(call(data_dir, "POST", ["accounts"], {"name": name}), as_json=as_json)
+
+
+@app.command("list")
+def list_(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """All accounts."""
+    if is_remote():
+        rows = call(data_dir, "GET", ["accounts"])
+    else:
+        rows = read(data_dir, lambda database: database.read(views.accounts))
+    show_list(rows, as_json=as_json, columns=COLUMNS)
+
+
+@app.command("show")
+def show_(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """One account."""
+    if is_remote():
+        view = call(data_dir, "GET", ["accounts", name])
+    else:
+        view = read(
+            data_dir, lambda database: database.read(lambda tx: views.account(tx, name))
+        )
+    show(view, as_json=as_json)
+
+
+@app.command()
+def credit(
+    name: str,
+    amount_msat: int,
+    reason: Reason,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the backends do not cover it.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Owe an account more, out of the operator's own money."""
+    body = {"amount_msat": amount_msat, "reason": reason, "force": force}
+    show(call(data_dir, "POST", ["accounts", name, "credit"], body), as_json=as_json)
+
+
+@app.command()
+def debit(
+    name: str,
+    amount_msat: int,
+    reason: Reason,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Take money out of an account."""
+    body = {"amount_msat": amount_msat, "reason": reason}
+    show(call(data_dir, "POST", ["accounts", name, "debit"], body), as_json=as_json)

@@ -1,0 +1,155 @@
+"""What every command shares: its options, its one line of failure, and its output."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nwc_service import datadir
+from nwc_service.accounts import Refused
+from nwc_service.backend import BadRequest, Unsupported
+from nwc_service.config import ConfigError, Settings, load_settings
+from nwc_service.store.database import Database, StoreError
+from nwc_service.store.sqlite import open_sqlite
+from nwc_service.views import View
+
+T = TypeVar("T")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="NWC_DATA_DIR",
+        help="Where the service keeps its data.",
+        show_default="~/.local/share/nwc-service",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+REQUEST_TIMEOUT_S = 60.0
+EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported, httpx.HTTPError, OSError)
+
+
+class Failure(Exception):
+    """What went wrong, in one line."""
+
+
+def fail(message: str) -> NoReturn:
+    """One line on standard error, and exit 1."""
+    print("nwc-service: " + " ".join(message.split()), file=sys.stderr)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def failing_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except (Failure, *EXPECTED) as error:
+        fail(str(error) or type(error).__name__)
+
+
+def settings(data_dir: Path | None) -> Settings:
+    return load_settings(data_dir=data_dir)
+
+
+def read(data_dir: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Read the database itself, so that it works while the service is down."""
+
+    async def run() -> T:
+        path = settings(data_dir).database_path
+        async with open_sqlite(path, read_only=True) as database:
+            return await work(database)
+
+    with failing_in_one_line():
+        return asyncio.run(run())
+
+
+def call(
+    data_dir: Path | None,
+    method: str,
+    path: Sequence[str],
+    body: Mapping[str, object] | None = None,
+) -> Any:
+    """Ask the running service through its admin API; the JSON of its answer."""
+    with failing_in_one_line():
+        url, token = _admin(settings(data_dir).data_dir)
+        address = "/".join(
+            [url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)]
+        )
+        try:
+            response = httpx.request(
+                method,
+                address,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=REQUEST_TIMEOUT_S,
+                trust_env=False,
+            )
+        except httpx.ConnectError as error:
+            raise Failure(f"no service answers at {url}: is it running?") from error
+        if response.is_error:
+            raise Failure(_detail(response))
+        return response.json()
+
+
+def _admin(data_dir: Path) -> tuple[str, str]:
+    url, token = os.environ.get("NWC_ADMIN_URL"), os.environ.get("NWC_ADMIN_TOKEN")
+    try:
+        url = url or (data_dir / datadir.ADMIN_URL).read_text().strip()
+        token = token or (data_dir / datadir.ADMIN_TOKEN).read_text().strip()
+    except FileNotFoundError as error:
+        raise Failure(
+            f"{error.filename} is missing: start the service first (nwc-service serve)"
+        ) from error
+    return url, token
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the service answered {response.status_code}"
+
+
+def is_remote() -> bool:
+    """With `NWC_ADMIN_URL` set there may be no database here to read."""
+    return bool(os.environ.get("NWC_ADMIN_URL"))
+
+
+def show(view: View, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(view))
+        return
+    width = max(map(len, view), default=0)
+    for name, value in view.items():
+        print(f"{name:<{width}}  {_text(value)}")
+
+
+def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) -> None:
+    if as_json:
+        print(json.dumps(list(rows)))
+        return
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(_text(row[column]) for column in columns))
+    Console(soft_wrap=True).print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_text(part)}" for name, part in value.items())
+    return str(value)

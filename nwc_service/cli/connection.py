@@ -1,0 +1,144 @@
+"""nwc-service connection …"""
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import segno
+import typer
+
+from nwc_service import views
+from nwc_service.cli.common import DataDir, Json, call, is_remote, read, show, show_list
+from nwc_service.nip47.connection import Connection
+from nwc_service.store import meta
+from nwc_service.store.database import Tx
+from nwc_service.views import View
+
+app = typer.Typer(help="Connections: one app's key on an account.", no_args_is_help=True)
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+COLUMNS = ("connection_id", "account", "app", "scopes", "revoked")
+
+
+def duration_s(text: str) -> int:
+    """N with s, m, h or d."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 15m, 12h or 30d")
+    return int(match[1]) * UNITS_S[match[2]]
+
+
+@app.command()
+def create(
+    account: Annotated[str, typer.Option("--account", help="Name of the account.")],
+    app_name: Annotated[str, typer.Option("--app", help="What the connected app is called.")],
+    scopes: Annotated[
+        str, typer.Option("--scopes", help="full, receive, read, or METHOD,METHOD…")
+    ] = "full",
+    notifications: Annotated[
+        str | None, typer.Option("--notifications", help="TYPE,TYPE…; default all.")
+    ] = None,
+    budget_msat: Annotated[
+        int | None, typer.Option("--budget-msat", help="Most to spend in a period, with fees.")
+    ] = None,
+    budget_renewal: Annotated[
+        str | None,
+        typer.Option("--budget-renewal", help="daily, weekly, monthly, yearly or never."),
+    ] = None,
+    max_payment_msat: Annotated[
+        int | None, typer.Option("--max-payment-msat", help="Most for one payment.")
+    ] = None,
+    expires_in_s: Annotated[
+        int | None,
+        typer.Option(
+            "--expires-in", parser=duration_s, metavar="DURATION", help="Such as 30d."
+        ),
+    ] = None,
+    encryption: Annotated[
+        str | None, typer.Option("--encryption", help="nip44_v2,nip04 or one of them.")
+    ] = None,
+    client_pubkey: Annotated[
+        str | None, typer.Option("--client-pubkey", help="A key that the client made (hex).")
+    ] = None,
+    relays: Annotated[
+        list[str] | None, typer.Option("--relay", help="Relay URL; may be repeated.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Create a connection and print its URI, which is shown this once."""
+    body = {
+        "account": account,
+        "app": app_name,
+        "scopes": scopes,
+        "notifications": notifications,
+        "budget_msat": budget_msat,
+        "budget_renewal": budget_renewal,
+        "max_payment_msat": max_payment_msat,
+        "expires_in_s": expires_in_s,
+        "encryption": encryption,
+        "client_pubkey": client_pubkey,
+        "relays": relays or [],
+    }
+    view = call(data_dir, "POST", ["connections"], body)
+    show(view, as_json=as_json)
+    if not as_json and view["uri"] and sys.stdout.isatty():
+        print_qr(view["uri"])
+
+
+def print_qr(uri: str) -> None:
+    segno.make(uri, error="l").terminal(compact=True)
+
+
+@app.command("list")
+def list_(
+    account: Annotated[str | None, typer.Option("--account")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """All connections, or those of one account."""
+    if is_remote():
+        rows = [
+            row
+            for row in call(data_dir, "GET", ["connections"])
+            if account in (None, row["account"])
+        ]
+    else:
+
+        async def work(tx: Tx) -> list[View]:
+            return await views.connection_list(
+                tx, account_name=account, relays_of=await _relays_of(tx), now=int(time.time())
+            )
+
+        rows = read(data_dir, lambda database: database.read(work))
+    show_list(rows, as_json=as_json, columns=COLUMNS)
+
+
+@app.command("show")
+def show_(connection_id: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """One connection."""
+    if is_remote():
+        view = call(data_dir, "GET", ["connections", connection_id])
+    else:
+
+        async def work(tx: Tx) -> View:
+            return await views.connection(
+                tx, connection_id, relays_of=await _relays_of(tx), now=int(time.time())
+            )
+
+        view = read(data_dir, lambda database: database.read(work))
+    show(view, as_json=as_json)
+
+
+@app.command()
+def revoke(connection_id: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Take back all that a connection may do."""
+    view = call(data_dir, "POST", ["connections", connection_id, "revoke"], {})
+    show(view, as_json=as_json)
+
+
+async def _relays_of(tx: Tx) -> Callable[[Connection], tuple[str, ...]]:
+    advertised = await meta.get_list(tx, meta.ADVERTISED)
+    return lambda connection: connection.relays or advertised

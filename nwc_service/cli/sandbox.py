@@ -1,0 +1,94 @@
+"""nwc-service sandbox …: the outside node of the simulated Lightning network."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from nwc_service import backend as port
+from nwc_service.cli.common import (
+    DataDir,
+    Json,
+    call,
+    failing_in_one_line,
+    is_remote,
+    settings,
+    show,
+)
+from nwc_service.views import View
+from nwc_service.wallet.units import BackendName
+
+app = typer.Typer(
+    help="The outside node of the simulated Lightning network.", no_args_is_help=True
+)
+TYPE = "sandbox"
+
+
+def _command(name: str, data_dir: DataDir, **arguments: object) -> View:
+    given = {key: value for key, value in arguments.items() if value is not None}
+    view: View = call(data_dir, "POST", ["backends", TYPE, "commands", name], given)
+    return view
+
+
+@app.command()
+def invoice(
+    amount_msat: Annotated[int | None, typer.Argument()] = None,
+    hold: Annotated[bool, typer.Option("--hold", help="Hold the payment until told.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Refuse the payment.")] = False,
+    expiry_s: Annotated[int | None, typer.Option("--expiry-s")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """The outside node asks for money."""
+    view = _command(
+        "invoice", data_dir, amount_msat=amount_msat, hold=hold, fail=fail, expiry_s=expiry_s
+    )
+    show(view, as_json=as_json)
+
+
+@app.command()
+def settle(payment_hash: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """The outside node takes a payment that it holds."""
+    show(_command("settle", data_dir, payment_hash=payment_hash), as_json=as_json)
+
+
+@app.command()
+def cancel(payment_hash: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """The outside node gives back a payment that it holds."""
+    show(_command("cancel", data_dir, payment_hash=payment_hash), as_json=as_json)
+
+
+@app.command()
+def pay(
+    invoice: str,
+    amount_msat: Annotated[int | None, typer.Argument()] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """The outside node pays."""
+    view = _command("pay", data_dir, invoice=invoice, amount_msat=amount_msat)
+    show(view, as_json=as_json)
+
+
+@app.command()
+def mode(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """How the simulated node behaves: normal, unreachable, lose-reply or slow."""
+    show(_command("mode", data_dir, mode=name), as_json=as_json)
+
+
+@app.command("show")
+def show_(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """The outside node's own books."""
+    if is_remote():
+        view = _command("show", data_dir)
+    else:
+        with failing_in_one_line():
+            view = asyncio.run(_read_books(data_dir))
+    show(view, as_json=as_json)
+
+
+async def _read_books(data_dir: DataDir) -> View:
+    chosen = settings(data_dir)
+    options = next((each.options for each in chosen.backends.values() if each.type == TYPE), {})
+    backend = port.load(TYPE)(BackendName(TYPE), options, data_dir=chosen.data_dir)
+    return dict(await backend.command("show", {}))

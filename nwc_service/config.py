@@ -1,0 +1,188 @@
+"""Settings: a TOML file, then `NWC_…` environment variables on top; unknown keys refused.
+
+`docs/sample-config.toml` documents each key; a test proves that it and this file agree.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nwc_service.wallet.units import MAX_MSAT
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the key."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):[0-9]{1,5}$")]
+RelayUrl = Annotated[str, Field(pattern=r"^wss?://[^\s/?#]+\S*$")]
+AmountMsat = Annotated[int, Field(ge=0, le=MAX_MSAT)]
+Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+
+
+class RelaySettings(_Section):
+    urls: tuple[RelayUrl, ...] = ()
+    public_url: RelayUrl | None = None
+    rate_per_s: Annotated[float, Field(gt=0)] = 500
+
+
+class EmbeddedRelaySettings(_Section):
+    listen: Listen = "127.0.0.1:0"
+    require_auth: bool = False
+
+
+class AdminSettings(_Section):
+    listen: Listen = "127.0.0.1:0"
+
+
+class DatabaseSettings(_Section):
+    url: Annotated[str, Field(pattern=r"^sqlite:///.+$")] | None = None
+
+
+class RequestSettings(_Section):
+    max_age_s: Seconds = 300
+    max_mutating_age_s: Seconds = 120
+    max_future_s: Seconds = 60
+    rate_per_s: Annotated[float, Field(gt=0)] = 20
+    rate_burst: Annotated[int, Field(ge=1)] = 100
+    max_in_progress: Annotated[int, Field(ge=1)] = 32
+
+
+class PaymentSettings(_Section):
+    fee_reserve_floor_msat: AmountMsat = 10_000
+    fee_reserve_share_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    timeout_s: Seconds = 60
+    max_open: Annotated[int, Field(ge=1)] = 400
+    max_open_per_account: Annotated[int, Field(ge=1)] = 50
+
+
+class InvoiceSettings(_Section):
+    expiry_s: Seconds = 3600
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class BackendSettings(BaseModel):
+    """`type` names an entry point; the other keys are checked by that backend."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        return dict(self.model_extra or {})
+
+
+class Settings(_Section):
+    data_dir: Path
+    default_backend: str | None = None
+    backends: dict[str, BackendSettings] = Field(default_factory=dict)
+    relay: RelaySettings = RelaySettings()
+    embedded_relay: EmbeddedRelaySettings = EmbeddedRelaySettings()
+    admin: AdminSettings = AdminSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    requests: RequestSettings = RequestSettings()
+    payments: PaymentSettings = PaymentSettings()
+    invoices: InvoiceSettings = InvoiceSettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def database_path(self) -> Path:
+        if self.database.url is None:
+            return self.data_dir / "nwc.sqlite"
+        return Path(self.database.url.removeprefix("sqlite:///"))
+
+
+# Environment variable -> where it goes in the file's structure.
+_VARIABLES = {
+    "NWC_ADMIN_LISTEN": ("admin", "listen"),
+    "NWC_EMBEDDED_RELAY_LISTEN": ("embedded_relay", "listen"),
+    "NWC_RELAYS": ("relay", "urls"),
+    "NWC_PUBLIC_RELAY_URL": ("relay", "public_url"),
+    "NWC_DATABASE_URL": ("database", "url"),
+    "NWC_LOG_LEVEL": ("log", "level"),
+}
+DEFAULT_BACKEND = "sandbox"
+
+
+def default_data_dir(environment: Mapping[str, str]) -> Path:
+    """`NWC_DATA_DIR`, else where the XDG specification puts a user's data."""
+    if environment.get("NWC_DATA_DIR"):
+        return Path(environment["NWC_DATA_DIR"])
+    base = environment.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "nwc-service"
+
+
+def load_settings(
+    *,
+    file: Path | None = None,
+    data_dir: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Raises ConfigError."""
+    values = _read(file) if file else {}
+    if "data_dir" in values:
+        raise ConfigError("data_dir: give --data-dir or NWC_DATA_DIR instead")
+    values["data_dir"] = data_dir or default_data_dir(environment)
+    for variable, (section, key) in _VARIABLES.items():
+        if environment.get(variable):
+            text = environment[variable]
+            value = _comma_list(text) if key == "urls" else text
+            values.setdefault(section, {})[key] = value
+    _choose_backend(values, environment)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"{key}: {problem['msg']}") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _choose_backend(values: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """`NWC_BACKEND` names a configured backend, or a type to run with `NWC_TYPE_…` options."""
+    backends = values.setdefault("backends", {})
+    chosen = environment.get("NWC_BACKEND")
+    if chosen is None and not backends:
+        chosen = DEFAULT_BACKEND
+    if chosen is not None:
+        if chosen not in backends:
+            backends[chosen] = {"type": chosen, **_options(chosen, environment)}
+        values["default_backend"] = chosen
+    default = values.get("default_backend")
+    if default is None and len(backends) == 1:
+        values["default_backend"] = next(iter(backends))
+    elif default not in backends:
+        raise ConfigError(f"default_backend: choose one of {', '.join(sorted(backends))}")
+
+
+def _options(backend_type: str, environment: Mapping[str, str]) -> dict[str, str]:
+    prefix = f"NWC_{backend_type.upper()}_"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in environment.items()
+        if name.startswith(prefix) and value
+    }
+
+
+def _comma_list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,265 @@
+"""Request event to response event: check, open, handle, answer. One place maps errors.
+
+Each request has its own task, few per connection at a time, so that no request waits for
+another user's. A method that changes something answers through the outbox, and so does its
+refusal: what was refused once can never be executed by a later copy of the same event.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+from pydantic import ValidationError
+
+from nwc_service.answers import Answers, Caller, Clock
+from nwc_service.directory import Directory
+from nwc_service.keyring import Keyring
+from nwc_service.methods import METHODS
+from nwc_service.methods.method import Context, Method, Params, Result, Wallet
+from nwc_service.nip47.connection import Connection
+from nwc_service.nip47.envelope import (
+    BadEnvelope,
+    Request,
+    error_payload,
+    named_encryption,
+    open_request,
+    result_payload,
+    sniffed_encryption,
+)
+from nwc_service.nip47.kinds import Encryption
+from nwc_service.nostr.event import Event
+from nwc_service.outbox import Outbox, Spawn
+from nwc_service.ratelimit import Buckets, Rate
+from nwc_service.store import outbox, requests
+from nwc_service.store.database import Database, Tx
+from nwc_service.store.outbox import Outgoing
+from nwc_service.store.requests import AlreadyClaimed, Claim
+from nwc_service.wallet.errors import ErrorCode, RequestError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPolicy:
+    """Ages are of the request's own date; a request is ignored outside them."""
+
+    max_age_s: int  # of a request that only reads
+    max_mutating_age_s: int
+    max_future_s: int
+    rate: Rate  # per connection
+    max_in_progress: int  # per connection
+
+
+class Dispatcher:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        wallet: Wallet,
+        directory: Directory,
+        keyring: Keyring,
+        answers: Answers,
+        outbox: Outbox,
+        policy: RequestPolicy,
+        spawn: Spawn,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._wallet = wallet
+        self._directory = directory
+        self._keyring = keyring
+        self._answers = answers
+        self._outbox = outbox
+        self._policy = policy
+        self._spawn = spawn
+        self._clock = clock
+        self._buckets = Buckets(policy.rate)
+        # Answers to what is not a request in order: at most one a second and connection.
+        self._complaints = Buckets(Rate(per_s=1, burst=1))
+        self._in_progress: Counter[str] = Counter()
+
+    def submit(self, event: Event) -> None:
+        """Take a request event whose signature holds. Never blocks and never raises."""
+        connection = self._directory.by_wallet(event.tag_value("p") or "")
+        if connection is None or connection.client_pubkey != event.pubkey:
+            return
+        key = connection.connection_id
+        busy = self._in_progress[key] >= self._policy.max_in_progress
+        if busy or not self._buckets.take(key, now=time.monotonic()):
+            if self._complaints.take(key, now=time.monotonic()):
+                self._spawn(self._refuse_for_rate(connection, event))
+            return
+        self._in_progress[key] += 1
+        self._spawn(self._run(connection, event))
+
+    async def _run(self, connection: Connection, event: Event) -> None:
+        try:
+            await self._handle(connection, event)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # The world failed outside a handler, the database for one: without a stored
+            # answer there is nothing true to say, and a repeated request may still succeed.
+            log.exception("request.failed", connection_id=connection.connection_id)
+        finally:
+            self._in_progress[connection.connection_id] -= 1
+            if not self._in_progress[connection.connection_id]:
+                del self._in_progress[connection.connection_id]
+
+    async def _handle(self, connection: Connection, event: Event) -> None:
+        if not self._is_timely(event, max_age_s=self._policy.max_age_s):
+            return
+        if not connection.is_live(self._clock()):
+            error = RequestError(
+                ErrorCode.UNAUTHORIZED, "this connection is revoked or expired"
+            )
+            self._complain(connection, event, error=error)
+            return
+        try:
+            encryption = _encryption(connection, event)
+            request = open_request(
+                event, self._keyring.channel(connection), encryption=encryption
+            )
+        except RequestError as error:
+            self._complain(connection, event, error=error)
+            return
+        except BadEnvelope as error:
+            self._complain(connection, event, error=RequestError(ErrorCode.OTHER, str(error)))
+            return
+        claim = _claim(connection, event, method=request.method, encryption=encryption)
+        await self._answer(Caller(connection, claim), request, event=event)
+
+    async def _answer(self, caller: Caller, request: Request, *, event: Event) -> None:
+        method = METHODS.get(request.method)
+        if method is None or method.needs not in self._wallet.backend.caps:
+            error = RequestError(ErrorCode.NOT_IMPLEMENTED, "this method is not supported")
+            self._reply(caller, error_payload(request.method, error))
+        elif method.mutates:
+            if self._is_timely(event, max_age_s=self._policy.max_mutating_age_s):
+                await self._mutate(caller, method, request=request)
+        else:
+            await self._read(caller, method, request=request)
+
+    async def _read(self, caller: Caller, method: Method, *, request: Request) -> None:
+        """Answered at once; nothing is written."""
+        try:
+            result = await self._call(caller, method, request=request)
+            payload = result_payload(method.name, result or {})
+        except RequestError as error:
+            payload = error_payload(method.name, error)
+        self._reply(caller, payload)
+
+    async def _mutate(self, caller: Caller, method: Method, *, request: Request) -> None:
+        try:
+            await self._call(caller, method, request=request)
+        except AlreadyClaimed:
+            await self._repeat(caller)
+        except RequestError as error:
+            await self._refuse(caller, error=error)
+
+    async def _call(self, caller: Caller, method: Method, *, request: Request) -> Result | None:
+        """Raises RequestError, INTERNAL for whatever went wrong inside, and AlreadyClaimed."""
+        connection = caller.connection
+        if method.name not in connection.scopes and method.name != "get_info":
+            raise RequestError(ErrorCode.RESTRICTED, f"{method.name} is not granted")
+        params = _validated(method, request)
+        try:
+            return await method.handle(Context(self._wallet, caller), params)
+        except (RequestError, AlreadyClaimed, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            log.exception(
+                "method.failed", method=method.name, connection_id=connection.connection_id
+            )
+            raise RequestError(ErrorCode.INTERNAL, "something went wrong inside") from error
+
+    # --- answers
+
+    async def _refuse(self, caller: Caller, *, error: RequestError) -> None:
+        """Claim the request and store its refusal, unless it has had its effects already."""
+        payload = error_payload(caller.claim.method, error)
+
+        async def work(tx: Tx) -> list[Outgoing]:
+            await requests.claim(tx, caller.claim, now=self._clock())
+            return await self._answers.store(
+                tx, caller.connection, claim=caller.claim, payload=payload
+            )
+
+        try:
+            self._outbox.push(await self._db.write(work))
+        except AlreadyClaimed:
+            await self._repeat(caller)
+
+    async def _repeat(self, caller: Caller) -> None:
+        """A copy of a claimed request gets the stored answer, or waits for it."""
+        stored = await self._db.read(lambda tx: outbox.answer_to(tx, caller.claim.request_id))
+        if stored is not None and stored.is_published:
+            self._outbox.resend(stored.connection_id, stored)
+
+    async def _refuse_for_rate(self, connection: Connection, event: Event) -> None:
+        claim = _claim(connection, event, method="", encryption=_best_guess(connection, event))
+        error = RequestError(ErrorCode.RATE_LIMITED, "too many requests")
+        await self._refuse(Caller(connection, claim), error=error)
+
+    def _complain(self, connection: Connection, event: Event, *, error: RequestError) -> None:
+        """Answer what could not be read as a request, rarely and without a row."""
+        if not self._complaints.take(connection.connection_id, now=time.monotonic()):
+            return
+        claim = _claim(connection, event, method="", encryption=_best_guess(connection, event))
+        self._reply(Caller(connection, claim), error_payload("", error))
+
+    def _reply(self, caller: Caller, payload: str) -> None:
+        event = self._answers.seal(caller.connection, caller.claim, payload)
+        self._outbox.send(caller.connection, event)
+
+    def _is_timely(self, event: Event, *, max_age_s: int) -> bool:
+        now = self._clock()
+        if event.created_at > now + self._policy.max_future_s:
+            return False
+        expiration = event.tag_value("expiration")
+        if expiration is None:
+            return now - event.created_at <= max_age_s
+        # NIP-47: an expired request "should be ignored", so no error response.
+        return expiration.isascii() and expiration.isdigit() and now <= int(expiration[:15])
+
+
+def _claim(
+    connection: Connection, event: Event, *, method: str, encryption: Encryption
+) -> Claim:
+    return Claim(
+        request_id=event.id,
+        connection_id=connection.connection_id,
+        method=method,
+        encryption=encryption,
+        created_at=event.created_at,
+    )
+
+
+def _encryption(connection: Connection, event: Event) -> Encryption:
+    """Raises RequestError for a scheme that this connection was not offered."""
+    named = named_encryption(event)
+    for scheme in connection.encryption:
+        if scheme.value == named:
+            return scheme
+    raise RequestError(
+        ErrorCode.UNSUPPORTED_ENCRYPTION,
+        f"this connection speaks {' and '.join(connection.encryption)}",
+    )
+
+
+def _best_guess(connection: Connection, event: Event) -> Encryption:
+    """To answer what could not be read: the scheme it looks like, if that is allowed."""
+    sniffed = sniffed_encryption(event.content)
+    return sniffed if sniffed in connection.encryption else connection.encryption[0]
+
+
+def _validated(method: Method, request: Request) -> Params:
+    """Raises RequestError that names the field, in the field's words, without its value."""
+    try:
+        return method.params.model_validate(request.params)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "params"
+        raise RequestError(ErrorCode.OTHER, f"{field}: {problem['msg']}") from error

@@ -1,0 +1,110 @@
+"""What one socket, one address and the whole embedded relay may take."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+__all__ = ["RelayLimits", "SocketCount", "TokenBucket"]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """Sizes in bytes, counts, and seconds. The NIP-11 document tells clients most of them."""
+
+    frame_bytes: int = 128 * 1024
+    content_chars: int = 64 * 1024  # NIP-47 suggests that relays accept 64 KB
+    tags_per_event: int = 100
+
+    subscriptions_per_socket: int = 20
+    filters_per_req: int = 10
+    values_per_filter: int = 2_000
+    values_per_socket: int = 4_000
+    keys_per_socket: int = 100  # authenticated by NIP-42
+    subscription_id_chars: int = 64  # NIP-01
+    # Filters that name no id, author, #e or #p are looked at for every event, so the relay as a
+    # whole bears only a few of them.
+    unindexed_filters: int = 64
+
+    # Below the 1024 open files that many systems allow, since the database and the backend
+    # need some too.
+    sockets: int = 800
+    sockets_per_ip: int = 100  # public addresses only: behind a proxy all clients share one
+
+    # A client pays for what it costs, and one in debt is read more slowly, not cut off. One
+    # message is one token and more if it is large, refused, or searches much: enough for some
+    # 600 requests a second, each with a subscription of its own, and for 200 refusals.
+    tokens_per_s: float = 2_000
+    token_burst: float = 8_000
+    unsent_bytes: int = 4 * 1024 * 1024  # a reader slower than this is disconnected
+
+    max_age_s: int = 300
+    max_ahead_s: int = 60
+    stored_count: int = 20_000  # for requests, and again for what the service publishes
+    stored_bytes: int = 32 * 1024 * 1024  # likewise
+    stored_per_filter: int = 500
+    remembered_ids: int = 100_000
+
+    open_timeout_s: float = 10
+    ping_interval_s: float = 30  # proxies drop sockets that are idle for a minute
+    ping_timeout_s: float = 20
+
+    @property
+    def kept_s(self) -> int:
+        """Five minutes, and the minute that a client's clock may be ahead: so no request can be
+        replayed by the time it is forgotten."""
+        return self.max_age_s + self.max_ahead_s
+
+
+class TokenBucket:
+    """Never refuses; it tells how long to wait before the next message is read."""
+
+    __slots__ = ("_as_of", "_burst", "_rate_per_s", "_tokens")
+
+    def __init__(self, *, rate_per_s: float, burst: float, now: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = burst
+        self._as_of = now
+
+    def take(self, tokens: float) -> None:
+        self._tokens -= tokens
+
+    def wait_s(self, now: float) -> float:
+        """Zero unless in debt."""
+        gained = (now - self._as_of) * self._rate_per_s
+        self._tokens = min(self._burst, self._tokens + gained)
+        self._as_of = now
+        return max(0.0, -self._tokens / self._rate_per_s)
+
+
+class SocketCount:
+    """How many sockets are open, in all and by public address."""
+
+    __slots__ = ("_by_ip", "_per_ip", "_total", "_total_max")
+
+    def __init__(self, limits: RelayLimits) -> None:
+        self._total_max = limits.sockets
+        self._per_ip = limits.sockets_per_ip
+        self._total = 0
+        self._by_ip: dict[str, int] = {}
+
+    def enter(self, ip: str) -> bool:
+        """Whether there is room. Counted either way, so each call needs its `leave`."""
+        self._total += 1
+        self._by_ip[ip] = self._by_ip.get(ip, 0) + 1
+        return self._total <= self._total_max and (
+            self._by_ip[ip] <= self._per_ip or not _is_public(ip)
+        )
+
+    def leave(self, ip: str) -> None:
+        self._total -= 1
+        self._by_ip[ip] -= 1
+        if not self._by_ip[ip]:
+            del self._by_ip[ip]
+
+
+def _is_public(ip: str) -> bool:
+    try:
+        address = ip_address(ip.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_global

@@ -1,0 +1,192 @@
+"""One client of the embedded relay, without its socket: NIP-01 and NIP-42."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import orjson
+
+from nwc_service.embedded.auth import authenticated_key
+from nwc_service.embedded.hub import KIND_INFO, Hub, asks_for_private, parties
+from nwc_service.embedded.limits import TokenBucket
+from nwc_service.embedded.refused import RefusedError
+from nwc_service.embedded.subscriptions import Subscription
+from nwc_service.nostr.event import Event
+from nwc_service.nostr.filter import Filter, InvalidFilter, parse_filter
+
+__all__ = ["Session"]
+
+# What a message costs, in tokens, beside the one for itself. An event that is sent is one more.
+REFUSAL_TOKENS = 9
+SIGNATURE_TOKENS = 9
+CHARS_PER_TOKEN = 4_096
+STEPS_PER_TOKEN = 20  # a value of a filter, or a stored event looked at
+
+EVENT_ID_CHARS = 64
+
+
+class Session:
+    """Takes frames and gives the replies; live events go out by `deliver`, which must not
+    block. `hosts` are this relay's own names, `clock` counts seconds from anywhere."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        challenge: str,
+        hosts: Collection[str],
+        deliver: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._hub = hub
+        self._limits = hub.limits
+        self._challenge = challenge
+        self._hosts = hosts
+        self._deliver = deliver
+        self._clock = clock
+        self._bucket = TokenBucket(
+            rate_per_s=hub.limits.tokens_per_s, burst=hub.limits.token_burst, now=clock()
+        )
+        self._auth_keys: set[str] = set()
+        self._subscriptions: dict[str, Subscription] = {}
+
+    def greeting(self) -> str:
+        return _frame("AUTH", self._challenge)
+
+    def wait_s(self) -> float:
+        """How long this client's next frame has to wait, for what it has cost already."""
+        return self._bucket.wait_s(self._clock())
+
+    def receive(self, frame: str | bytes) -> Iterator[str]:
+        """The replies, in order. Whatever the frame is, nothing raises."""
+        self._bucket.take(1 + len(frame) / CHARS_PER_TOKEN)
+        try:
+            message: object = orjson.loads(frame) if isinstance(frame, str) else None
+        except orjson.JSONDecodeError:
+            message = None
+        match message:
+            case ["EVENT", dict(raw)] if _has_id(raw):
+                yield self._event(raw)
+            case ["REQ", str(name), *filters] if self._is_name(name):
+                yield from self._req(name, filters)
+            case ["CLOSE", str(name)]:
+                self._unsubscribe(name)
+            case ["AUTH", dict(raw)] if _has_id(raw):
+                yield self._auth(raw)
+            case _:
+                self._bucket.take(REFUSAL_TOKENS)
+                yield _frame("NOTICE", "invalid: not a NIP-01 message in a text frame")
+
+    def close(self) -> None:
+        for name in list(self._subscriptions):
+            self._unsubscribe(name)
+
+    def _event(self, raw: dict[str, object]) -> str:
+        verdict = self._hub.offer(raw, auth_keys=self._auth_keys)
+        if not verdict.accepted:
+            self._bucket.take(REFUSAL_TOKENS)
+        return _frame("OK", raw["id"], verdict.accepted, verdict.message)
+
+    def _auth(self, raw: dict[str, object]) -> str:
+        self._bucket.take(SIGNATURE_TOKENS)
+        try:
+            key = authenticated_key(
+                raw, challenge=self._challenge, hosts=self._hosts, now=self._hub.now()
+            )
+            self._add_key(key)
+        except RefusedError as refused:
+            return _frame("OK", raw["id"], False, str(refused))
+        return _frame("OK", raw["id"], True, "")
+
+    def _add_key(self, key: str) -> None:
+        if len(self._auth_keys | {key}) > self._limits.keys_per_socket:
+            raise RefusedError("rate-limited: too many keys on this connection")
+        self._auth_keys.add(key)
+
+    def _req(self, name: str, raw_filters: Sequence[object]) -> Iterator[str]:
+        # NIP-01: a REQ with an id in use replaces that subscription.
+        self._unsubscribe(name)
+        try:
+            filters = self._filters(raw_filters)
+            self._subscribe(name, filters)
+        except RefusedError as refused:
+            self._bucket.take(REFUSAL_TOKENS)
+            yield _frame("CLOSED", name, str(refused))
+            return
+        found = self._hub.find(filters, may_read=self._may_read)
+        self._bucket.take(len(found.events) + found.looked_at / STEPS_PER_TOKEN)
+        for event in found.events:
+            yield _event_frame(name, event.to_json())
+        yield _frame("EOSE", name)
+
+    def _filters(self, raw_filters: Sequence[object]) -> tuple[Filter, ...]:
+        """Raises RefusedError."""
+        if not 1 <= len(raw_filters) <= self._limits.filters_per_req:
+            raise RefusedError(f"invalid: 1 to {self._limits.filters_per_req} filters, please")
+        try:
+            filters = tuple(map(parse_filter, raw_filters))
+        except InvalidFilter as problem:
+            raise RefusedError(f"invalid: {problem}") from None
+        self._bucket.take(sum(map(_value_count, filters)) / STEPS_PER_TOKEN)
+        if max(map(_value_count, filters)) > self._limits.values_per_filter:
+            raise RefusedError("invalid: too many values in a filter")
+        if (
+            self._hub.require_auth
+            and not self._auth_keys
+            and any(map(asks_for_private, filters))
+        ):
+            raise RefusedError(
+                "auth-required: authenticate as one of those whom the events concern"
+            )
+        return filters
+
+    def _subscribe(self, name: str, filters: tuple[Filter, ...]) -> None:
+        """Raises RefusedError."""
+        if len(self._subscriptions) >= self._limits.subscriptions_per_socket:
+            raise RefusedError("rate-limited: too many subscriptions")
+        held = [each for known in self._subscriptions.values() for each in known.filters]
+        if sum(map(_value_count, (*held, *filters))) > self._limits.values_per_socket:
+            raise RefusedError("rate-limited: too many values in all subscriptions")
+        subscription = Subscription(filters, self._deliver_for(name))
+        if not self._hub.subscriptions.add(subscription):
+            raise RefusedError("restricted: name ids, authors, #e or #p")
+        self._subscriptions[name] = subscription
+
+    def _unsubscribe(self, name: str) -> None:
+        subscription = self._subscriptions.pop(name, None)
+        if subscription is not None:
+            self._hub.subscriptions.remove(subscription)
+
+    def _deliver_for(self, name: str) -> Callable[[Event, str], None]:
+        def deliver(event: Event, event_json: str) -> None:
+            if self._may_read(event):
+                self._deliver(_event_frame(name, event_json))
+
+        return deliver
+
+    def _may_read(self, event: Event) -> bool:
+        return (
+            not self._hub.require_auth
+            or event.kind == KIND_INFO
+            or not self._auth_keys.isdisjoint(parties(event))
+        )
+
+    def _is_name(self, name: str) -> bool:
+        return 1 <= len(name) <= self._limits.subscription_id_chars
+
+
+def _has_id(raw: dict[str, object]) -> bool:
+    """Whether an OK can name this event."""
+    event_id = raw.get("id")
+    return isinstance(event_id, str) and len(event_id) == EVENT_ID_CHARS
+
+
+def _value_count(wanted: Filter) -> int:
+    lists = (wanted.ids, wanted.authors, wanted.kinds, *wanted.tags.values())
+    return sum(len(values) for values in lists if values is not None)
+
+
+def _event_frame(name: str, event_json: str) -> str:
+    return f'["EVENT",{orjson.dumps(name).decode()},{event_json}]'
+
+
+def _frame(*parts: object) -> str:
+    return orjson.dumps(parts).decode()

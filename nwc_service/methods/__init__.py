@@ -1,0 +1,64 @@
+"""The table of methods: one file and one line each.
+
+Dispatch, scope checks, the info event, get_info and the command line's choices derive from it.
+"""
+
+from collections.abc import Iterable
+
+from nwc_service.backend import Cap
+from nwc_service.methods import (
+    get_balance,
+    get_info,
+    list_transactions,
+    lookup_invoice,
+    make_invoice,
+    pay_invoice,
+)
+from nwc_service.methods.method import Method, Preset
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        pay_invoice.METHOD,
+        make_invoice.METHOD,
+        lookup_invoice.METHOD,
+        list_transactions.METHOD,
+        get_balance.METHOD,
+        get_info.METHOD,
+    )
+}
+
+
+def announced(scopes: Iterable[str], caps: Cap) -> list[str]:
+    """The methods that a connection may call and the backend can do, in the table's order."""
+    granted = {*scopes, get_info.NAME}  # get_info is always answered
+    return [
+        method.name
+        for method in METHODS.values()
+        if method.name in granted and method.needs in caps
+    ]
+
+
+def resolve_scopes(text: str) -> frozenset[str]:
+    """A preset, or method names separated by commas. Raises ValueError listing the choices."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    scopes: set[str] = set()
+    for word in words:
+        if word in METHODS:
+            scopes.add(word)
+        elif word.upper() in Preset.__members__:
+            scopes |= _preset(Preset[word.upper()])
+        else:
+            presets = [preset.name.lower() for preset in Preset]
+            raise ValueError(f"scope {word!r} is none of {', '.join([*presets, *METHODS])}")
+    if not scopes:
+        raise ValueError("at least one scope is required")
+    return frozenset(scopes)
+
+
+def _preset(preset: Preset) -> set[str]:
+    return {
+        method.name
+        for method in METHODS.values()
+        if method.preset is not None and method.preset <= preset
+    }

@@ -1,0 +1,36 @@
+"""get_info: the node, and what this connection may do.
+
+Always answered; the node's fields only with the scope.
+"""
+
+from dataclasses import asdict
+
+from nwc_service.backend import NodeInfo
+from nwc_service.methods.method import Context, Method, Params, Preset, Result
+from nwc_service.nip47.info import EXTENSIONS
+
+NAME = "get_info"
+
+
+async def handle(context: Context, params: Params) -> Result:
+    wallet, connection = context.wallet, context.caller.connection
+    result: dict[str, object] = {}
+    if NAME in connection.scopes:
+        result |= _node_fields(wallet.node_info(wallet.default_backend))
+    return result | {
+        "methods": wallet.announced(connection),
+        "notifications": sorted(connection.notifications),
+        "extensions": list(EXTENSIONS),
+        # snstr falls back to NIP-04 without this list.
+        "encryption": list(connection.encryption),
+    }
+
+
+def _node_fields(info: NodeInfo) -> dict[str, object]:
+    """Unknown fields are left out rather than sent as garbage."""
+    fields = asdict(info)
+    del fields["synced"]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+METHOD = Method(name=NAME, params=Params, handle=handle, preset=Preset.READ)

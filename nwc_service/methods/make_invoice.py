@@ -1,0 +1,64 @@
+"""make_invoice: have the node make an invoice that credits this account."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nwc_service.backend import Cap
+from nwc_service.methods.method import (
+    AmountMsat,
+    Context,
+    Hex32,
+    Method,
+    Params,
+    Preset,
+    Text,
+    stored_metadata,
+)
+from nwc_service.receive import InvoiceOrder
+from nwc_service.wallet.bolt11 import MAX_DESCRIPTION_BYTES, MAX_EXPIRY_S
+from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.units import MSAT_PER_SAT, Msat
+
+
+class MakeInvoice(Params):
+    amount: AmountMsat
+    description: Text | None = None
+    description_hash: Hex32 | None = None
+    expiry: Annotated[int, Field(ge=1, le=MAX_EXPIRY_S)] | None = None
+    metadata: dict[str, object] | None = None
+
+
+async def handle(context: Context, params: MakeInvoice) -> None:
+    wallet = context.wallet
+    _check(params, wallet.backend.caps)
+    order = InvoiceOrder(
+        amount_msat=Msat(params.amount),
+        description=params.description or "",
+        description_hash=params.description_hash,
+        expiry_s=params.expiry or wallet.invoice_expiry_s,
+        metadata=stored_metadata(params.metadata),
+    )
+    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+
+
+def _check(params: MakeInvoice, caps: Cap) -> None:
+    if params.description and len(params.description.encode()) > MAX_DESCRIPTION_BYTES:
+        raise RequestError(
+            ErrorCode.OTHER, f"description: more than {MAX_DESCRIPTION_BYTES} bytes"
+        )
+    if Cap.MSAT_INVOICE not in caps and params.amount % MSAT_PER_SAT:
+        raise RequestError(
+            ErrorCode.OTHER, "amount: this wallet makes invoices of whole sats (1000 msat) only"
+        )
+    if params.description_hash and Cap.DESCRIPTION_HASH not in caps:
+        raise RequestError(ErrorCode.OTHER, "description_hash: not supported by this wallet")
+
+
+METHOD = Method(
+    name="make_invoice",
+    params=MakeInvoice,
+    handle=handle,
+    preset=Preset.RECEIVE,
+    mutates=True,
+)

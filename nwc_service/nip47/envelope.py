@@ -1,0 +1,175 @@
+"""Requests opened and responses sealed (NIP-47 events 23194, 23195, 23196, 23197)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from nwc_service.nip47 import kinds
+from nwc_service.nip47.kinds import Encryption
+from nwc_service.nostr import nip04, nip44
+from nwc_service.nostr.event import Event, sign_event
+from nwc_service.nostr.keys import Keypair, PublicKey
+from nwc_service.wallet.errors import RequestError
+
+ENTROPY_BYTES = 64
+MAX_FUTURE_S = 900
+"""Relays such as strfry refuse events dated further ahead than this."""
+
+
+class BadEnvelope(ValueError):
+    """Not a readable request. One uniform error: it must not tell what was wrong inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The keys between one connection's service key and its client, computed once."""
+
+    keypair: Keypair
+    client_pubkey: PublicKey
+    shared_x: bytes
+    conversation_key: bytes
+
+    @classmethod
+    def between(cls, keypair: Keypair, client_pubkey: PublicKey) -> "Channel":
+        shared_x = keypair.shared_x(client_pubkey)
+        return cls(keypair, client_pubkey, shared_x, nip44.conversation_key(shared_x))
+
+    def sign(
+        self,
+        *,
+        kind: int,
+        content: str,
+        tags: tuple[tuple[str, ...], ...],
+        created_at: int,
+        aux: bytes,
+    ) -> Event:
+        """An event of the connection's service key."""
+        return sign_event(
+            self.keypair, kind=kind, content=content, tags=tags, created_at=created_at, aux=aux
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    params: Mapping[str, object]
+
+
+def named_encryption(event: Event) -> str:
+    """The scheme that a request says it uses.
+
+    NIP-47: no `encryption` tag means nip04. Older clients sent only a `v` tag; where there is
+    neither, the content itself tells, since a NIP-04 payload ends in `?iv=` and 24 characters.
+    """
+    named = event.tag_value("encryption")
+    if named is not None:
+        return named
+    if "1.0" in (event.tag_value("v") or ""):
+        return Encryption.NIP44_V2
+    return sniffed_encryption(event.content)
+
+
+def sniffed_encryption(content: str) -> Encryption:
+    if content[-28:-24] == "?iv=" or not _may_be_nip44(content):
+        return Encryption.NIP04
+    return Encryption.NIP44_V2
+
+
+def _may_be_nip44(content: str) -> bool:
+    # Base64 of version byte 2 begins with "A" and one of "g" to "j".
+    return len(content) >= 132 and content[0] == "A" and content[1] in "ghij"
+
+
+def open_request(event: Event, channel: Channel, *, encryption: Encryption) -> Request:
+    """Decrypt and parse. Raises BadEnvelope; the signature was verified before."""
+    try:
+        if encryption is Encryption.NIP44_V2:
+            plaintext = nip44.decrypt(event.content, key=channel.conversation_key)
+        else:
+            plaintext = nip04.decrypt(event.content, shared_x=channel.shared_x)
+    except ValueError as error:
+        raise BadEnvelope("the request cannot be decrypted") from error
+    return parse_request(plaintext)
+
+
+def parse_request(plaintext: str) -> Request:
+    """Strict JSON: no duplicate keys, no NaN or Infinity. Raises BadEnvelope."""
+    try:
+        body = json.loads(
+            plaintext, object_pairs_hook=_unique_object, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError) as error:
+        raise BadEnvelope("the request is not a JSON object") from error
+    if not isinstance(body, dict) or not isinstance(body.get("method"), str):
+        raise BadEnvelope("the request names no method")
+    params = body.get("params")
+    if params is None:  # Damus sends "params": null with get_balance
+        params = {}
+    if not isinstance(params, dict):
+        raise BadEnvelope("params is not an object")
+    return Request(body["method"], params)
+
+
+def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("duplicate key")
+    return result
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def result_payload(method: str, result: Mapping[str, object]) -> str:
+    return orjson.dumps({"result_type": method, "error": None, "result": result}).decode()
+
+
+def error_payload(method: str, error: RequestError) -> str:
+    """Without a `result` key: Dart NDK throws on a literal null there."""
+    refusal = {"code": error.code.value, "message": error.message}
+    return orjson.dumps({"result_type": method, "error": refusal}).decode()
+
+
+def notification_payload(kind: str, body: Mapping[str, object]) -> str:
+    return orjson.dumps({"notification_type": kind, "notification": body}).decode()
+
+
+def seal_response(
+    payload: str,
+    channel: Channel,
+    *,
+    encryption: Encryption,
+    request_id: str,
+    created_at: int,
+    entropy: bytes,
+) -> Event:
+    return channel.sign(
+        kind=kinds.RESPONSE,
+        content=_encrypt(payload, channel, encryption=encryption, entropy=entropy),
+        tags=(("p", channel.client_pubkey), ("e", request_id)),
+        created_at=created_at,
+        aux=entropy[32:64],
+    )
+
+
+def seal_notification(
+    payload: str, channel: Channel, *, encryption: Encryption, created_at: int, entropy: bytes
+) -> Event:
+    """Kind 23197 with NIP-44, or the legacy 23196 with NIP-04."""
+    nip44_v2 = encryption is Encryption.NIP44_V2
+    return channel.sign(
+        kind=kinds.NOTIFICATION if nip44_v2 else kinds.NOTIFICATION_NIP04,
+        content=_encrypt(payload, channel, encryption=encryption, entropy=entropy),
+        tags=(("p", channel.client_pubkey),),
+        created_at=created_at,
+        aux=entropy[32:64],
+    )
+
+
+def _encrypt(payload: str, channel: Channel, *, encryption: Encryption, entropy: bytes) -> str:
+    if encryption is Encryption.NIP44_V2:
+        return nip44.encrypt(payload, key=channel.conversation_key, nonce=entropy[:32])
+    return nip04.encrypt(payload, shared_x=channel.shared_x, iv=entropy[:16])

@@ -1,0 +1,127 @@
+"""Publishes what is stored until a relay has taken it, and the answers to reads once.
+
+A stored answer is published as it was signed. If no relay has taken it yet and it has grown
+too old for relays that refuse old ephemeral events, it is dated anew by one conditional
+update; after the first OK the bytes are final.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+
+import orjson
+import structlog
+
+from nwc_service.answers import Answers, Clock
+from nwc_service.directory import Directory
+from nwc_service.nip47.connection import Connection
+from nwc_service.nostr.event import Event, parse_event
+from nwc_service.store import outbox
+from nwc_service.store.database import Database
+from nwc_service.store.outbox import Outgoing
+from nwc_service.wallet.units import ConnectionId
+
+log = structlog.get_logger()
+
+REDATE_AFTER_S = 45
+GIVE_UP_STORED_S = 24 * 3600
+GIVE_UP_READ_S = 60
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
+
+Publish = Callable[[Connection, Event], Awaitable[bool]]
+"""Publish to the relays of a connection; True when at least one of them took it."""
+Spawn = Callable[[Coroutine[object, object, None]], None]
+"""Run a coroutine in a task that the application owns."""
+
+
+class Outbox:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        answers: Answers,
+        directory: Directory,
+        publish: Publish,
+        spawn: Spawn,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._answers = answers
+        self._directory = directory
+        self._publish = publish
+        self._spawn = spawn
+        self._clock = clock
+
+    async def recover(self) -> None:
+        """At start: what was stored and not yet published."""
+        self.push(await self._db.read(outbox.unpublished))
+
+    def push(self, stored: Iterable[Outgoing]) -> None:
+        """Publish events whose transaction has committed."""
+        for outgoing in stored:
+            self._spawn(self._deliver(outgoing))
+
+    def send(self, connection: Connection, event: Event) -> None:
+        """Publish an answer that is not stored: of a read, which the client may repeat."""
+        self._spawn(self._send(connection, event))
+
+    def resend(self, connection_id: ConnectionId, outgoing: Outgoing) -> None:
+        """Publish a stored answer once more, byte for byte."""
+        connection = self._directory.by_id(connection_id)
+        if connection is not None:
+            self._spawn(self._send(connection, event_of(outgoing)))
+
+    async def _send(self, connection: Connection, event: Event) -> None:
+        retry_s = FIRST_RETRY_S
+        while not await self._publish(connection, event):
+            if self._clock() - event.created_at > GIVE_UP_READ_S:
+                return
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _deliver(self, outgoing: Outgoing) -> None:
+        connection = self._directory.by_id(outgoing.connection_id)
+        if connection is None:
+            return
+        first_created_at = outgoing.created_at
+        retry_s = FIRST_RETRY_S
+        while True:
+            fresh = await self._freshly_dated(connection, outgoing)
+            if fresh is None:
+                return
+            outgoing = fresh
+            if await self._publish(connection, event_of(outgoing)):
+                break
+            if self._clock() - first_created_at > GIVE_UP_STORED_S:
+                await self._abandon(outgoing)
+                return
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+        event_id = outgoing.event_id
+        await self._db.write(lambda tx: outbox.mark_published(tx, event_id, now=self._clock()))
+
+    async def _freshly_dated(
+        self, connection: Connection, outgoing: Outgoing
+    ) -> Outgoing | None:
+        """`outgoing`, or a fresh one in its place; None when it was published meanwhile."""
+        if self._clock() - outgoing.created_at <= REDATE_AFTER_S:
+            return outgoing
+        event = self._answers.redate(connection, event_of(outgoing))
+        fresh = replace(
+            outgoing, event_id=event.id, event=event.to_json(), created_at=event.created_at
+        )
+        replaced = await self._db.write(
+            lambda tx: outbox.replace(tx, old_event_id=outgoing.event_id, fresh=fresh)
+        )
+        return fresh if replaced else None
+
+    async def _abandon(self, outgoing: Outgoing) -> None:
+        log.warning("outbox.abandoned", connection_id=outgoing.connection_id)
+        await self._db.write(
+            lambda tx: outbox.abandon(tx, outgoing.event_id, now=self._clock())
+        )
+
+
+def event_of(outgoing: Outgoing) -> Event:
+    return parse_event(orjson.loads(outgoing.event))

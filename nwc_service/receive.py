@@ -1,0 +1,309 @@
+"""Money in: invoices issued, and the one door through which a settled one is credited.
+
+Stream events are hints; what is credited is what the backend says was received, once per
+settlement, in the transaction that moves state and cursor.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from secrets import token_hex
+
+import structlog
+
+from nwc_service.answers import Answers, Caller, Clock
+from nwc_service.backend import (
+    BackendUnavailable,
+    BadRequest,
+    Cap,
+    Cursor,
+    InvoiceReport,
+    InvoiceSpec,
+    InvoiceStatus,
+    LightningBackend,
+)
+from nwc_service.failpoint import failpoint
+from nwc_service.keyring import Keyring
+from nwc_service.nip47 import transaction
+from nwc_service.nip47.envelope import error_payload, result_payload
+from nwc_service.nip47.kinds import NotificationType
+from nwc_service.outbox import Outbox
+from nwc_service.store import connections, invoices, ledger, requests
+from nwc_service.store.database import Database, Tx
+from nwc_service.store.outbox import Outgoing
+from nwc_service.store.requests import Claim
+from nwc_service.wallet import bolt11
+from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.ledger import SUSPENSE, Entry, EntryKind, available, node
+from nwc_service.wallet.units import BackendName, InvoiceId, Msat, PaymentHash
+
+log = structlog.get_logger()
+
+CREATE_TIMEOUT_S = 30.0
+
+UNSETTLED = (
+    InvoiceState.REQUESTED,
+    InvoiceState.PENDING,
+    InvoiceState.ACCEPTED,
+    InvoiceState.EXPIRED,
+    InvoiceState.CANCELED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceOrder:
+    """What a client asks for; `metadata` is a JSON object as text."""
+
+    amount_msat: Msat
+    description: str
+    description_hash: str | None
+    expiry_s: int
+    metadata: str | None
+
+
+class Receiver:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        backends: Mapping[BackendName, LightningBackend],
+        answers: Answers,
+        outbox: Outbox,
+        keyring: Keyring,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._backends = backends
+        self._answers = answers
+        self._outbox = outbox
+        self._keyring = keyring
+        self._clock = clock
+        self.active: set[InvoiceId] = set()
+        """Invoices that a task of this process is having made now."""
+
+    # --- issue
+
+    async def issue(self, caller: Caller, order: InvoiceOrder, *, backend: BackendName) -> None:
+        """Claim the request, have the node make the invoice, store it with the answer.
+
+        Raises RequestError when refused before anything was done, and AlreadyClaimed.
+        """
+        now = self._clock()
+        invoice_id = InvoiceId(token_hex(16))
+        invoice = Invoice(
+            invoice_id=invoice_id,
+            account_id=caller.connection.account_id,
+            connection_id=caller.connection.connection_id,
+            request_id=caller.claim.request_id,
+            backend=backend,
+            state=InvoiceState.REQUESTED,
+            payment_hash=None,
+            invoice="",
+            description=order.description,
+            description_hash=order.description_hash,
+            amount_msat=order.amount_msat,
+            received_msat=None,
+            preimage=None,
+            metadata=order.metadata,
+            created_at=now,
+            expires_at=now + order.expiry_s,
+            settled_at=None,
+        )
+
+        async def work(tx: Tx) -> None:
+            await requests.claim(tx, caller.claim, now=now)
+            if not await connections.is_live(tx, caller.connection, now=now):
+                raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is not live")
+            await invoices.insert(tx, invoice)
+
+        self.active.add(invoice_id)
+        try:
+            await self._db.write(work)
+            failpoint("after_invoice_claim")
+            await self.make(invoice)
+        finally:
+            self.active.discard(invoice_id)
+
+    async def make(self, invoice: Invoice) -> None:
+        """Have a REQUESTED invoice made and answer for it; after a crash, once more.
+
+        The same preimage, or `our_id`, makes a repeated call give the same invoice.
+        """
+        try:
+            async with asyncio.timeout(CREATE_TIMEOUT_S):
+                report = await self._backends[invoice.backend].create_invoice(
+                    self._spec(invoice)
+                )
+            made = _checked(invoice, report)
+        except BadRequest as error:
+            await self._fail(invoice, RequestError(ErrorCode.OTHER, str(error)))
+        except (BackendUnavailable, TimeoutError):
+            log.warning("invoice.backend_unavailable", backend=invoice.backend)
+            unavailable = RequestError(ErrorCode.INTERNAL, "the node cannot be reached")
+            await self._fail(invoice, unavailable)
+        else:
+            failpoint("after_invoice_created")
+            await self._store(invoice, made)
+
+    def _spec(self, invoice: Invoice) -> InvoiceSpec:
+        own_preimage = Cap.OWN_PREIMAGE in self._backends[invoice.backend].caps
+        preimage = self._keyring.invoice_preimage(invoice.invoice_id)
+        return InvoiceSpec(
+            our_id=invoice.invoice_id,
+            amount_msat=invoice.amount_msat,
+            description=invoice.description,
+            description_hash=invoice.description_hash,
+            expiry_s=invoice.expires_at - invoice.created_at,
+            preimage=preimage if own_preimage else None,
+        )
+
+    async def _store(self, requested: Invoice, made: Invoice) -> None:
+        body = transaction.from_invoice(made, now=self._clock())
+
+        async def work(tx: Tx) -> list[Outgoing]:
+            if not await invoices.update(tx, made, expected=(InvoiceState.REQUESTED,)):
+                return []
+            return await self._answer(tx, requested, result=body)
+
+        self._outbox.push(await self._db.write(work))
+
+    async def _fail(self, invoice: Invoice, error: RequestError) -> None:
+        canceled = replace(invoice, state=InvoiceState.CANCELED)
+
+        async def work(tx: Tx) -> list[Outgoing]:
+            if not await invoices.update(tx, canceled, expected=(InvoiceState.REQUESTED,)):
+                return []
+            return await self._answer(tx, invoice, error=error)
+
+        self._outbox.push(await self._db.write(work))
+
+    async def _answer(
+        self,
+        tx: Tx,
+        invoice: Invoice,
+        *,
+        result: Mapping[str, object] | None = None,
+        error: RequestError | None = None,
+    ) -> list[Outgoing]:
+        claim = await self._claim_of(tx, invoice)
+        connection = claim and await connections.connection(tx, claim.connection_id)
+        if claim is None or not connection:
+            return []
+        if error is not None:
+            payload = error_payload(claim.method, error)
+        else:
+            payload = result_payload(claim.method, result or {})
+        return await self._answers.store(tx, connection, claim=claim, payload=payload)
+
+    async def _claim_of(self, tx: Tx, invoice: Invoice) -> Claim | None:
+        if invoice.request_id is None:
+            return None
+        return await requests.claimed(tx, invoice.request_id)
+
+    # --- credit
+
+    async def credit(
+        self, backend: BackendName, report: InvoiceReport, *, cursor: Cursor | None = None
+    ) -> None:
+        """Book a settled invoice, once, and move the stream's cursor with it (I6, I23).
+
+        A settlement that nobody here asked for goes to the suspense account.
+        """
+        if report.status is not InvoiceStatus.SETTLED:
+            return
+        outgoing = await self._db.write(
+            lambda tx: self._credit(tx, backend, report=report, cursor=cursor)
+        )
+        failpoint("after_credit")
+        self._outbox.push(outgoing)
+
+    async def expire(self, invoice: Invoice, *, state: InvoiceState) -> None:
+        """The node says it is open no more; should it settle all the same, it is credited."""
+        gone = replace(invoice, state=state)
+        await self._db.write(
+            lambda tx: invoices.update(
+                tx, gone, expected=(InvoiceState.PENDING, InvoiceState.ACCEPTED)
+            )
+        )
+
+    async def _credit(
+        self, tx: Tx, backend: BackendName, *, report: InvoiceReport, cursor: Cursor | None
+    ) -> list[Outgoing]:
+        now = self._clock()
+        if cursor is not None:
+            await invoices.set_cursor(tx, backend, cursor)
+        invoice = await invoices.by_hash(tx, backend=backend, payment_hash=report.payment_hash)
+        received_msat = _received_msat(report, invoice)
+        is_new = received_msat > 0 and await invoices.insert_receipt(
+            tx,
+            backend=backend,
+            payment_hash=report.payment_hash,
+            amount_msat=received_msat,
+            invoice_id=invoice.invoice_id if invoice else None,
+            now=now,
+        )
+        if not is_new:
+            return []
+        account = available(invoice.account_id) if invoice else SUSPENSE
+        entry = Entry(EntryKind.RECEIVE, node(backend), account, received_msat)
+        await ledger.post(
+            tx, (entry,), now=now, invoice_id=invoice.invoice_id if invoice else None
+        )
+        if invoice is None:
+            return []
+        return await self._settle(tx, invoice, report=report, received_msat=received_msat)
+
+    async def _settle(
+        self, tx: Tx, invoice: Invoice, *, report: InvoiceReport, received_msat: Msat
+    ) -> list[Outgoing]:
+        settled = replace(
+            invoice,
+            state=InvoiceState.SETTLED,
+            received_msat=received_msat,
+            preimage=report.preimage or invoice.preimage,
+            settled_at=report.settled_at or self._clock(),
+        )
+        # False for an invoice that was settled inside the ledger before: a second receipt.
+        await invoices.update(tx, settled, expected=UNSETTLED)
+        return await self._answers.notify(
+            tx,
+            NotificationType.PAYMENT_RECEIVED,
+            account_id=invoice.account_id,
+            made_by=invoice.connection_id,
+            body=transaction.from_invoice(settled, now=self._clock()),
+        )
+
+
+def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
+    """The invoice as the node made it. Raises BackendUnavailable when it is not what was asked.
+
+    Two parsers must agree on it (A5): the node's report and our own decoder.
+    """
+    try:
+        decoded = bolt11.decode(report.invoice)
+    except bolt11.InvalidInvoice as error:
+        raise BackendUnavailable("the node made an invoice that cannot be read") from error
+    same = (
+        decoded.payment_hash == report.payment_hash
+        and decoded.amount_msat == invoice.amount_msat
+        and decoded.description_hash == invoice.description_hash
+    )
+    if not same:
+        raise BackendUnavailable("the node made another invoice than it was asked for")
+    return replace(
+        invoice,
+        state=InvoiceState.PENDING,
+        payment_hash=PaymentHash(decoded.payment_hash),
+        invoice=decoded.invoice,
+        preimage=report.preimage,
+        created_at=decoded.created_at,
+        expires_at=decoded.expires_at,
+    )
+
+
+def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
+    """What arrived, which may be more or less than was asked (A18)."""
+    if report.received_msat is not None:
+        return report.received_msat
+    return report.amount_msat or (invoice.amount_msat if invoice else Msat(0))

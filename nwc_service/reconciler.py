@@ -1,0 +1,236 @@
+"""Asks the backends about all that is still open, at start and while running.
+
+Whatever a crash, a lost reply or a silent node left behind is found in the rows and brought
+to its end here: payments by lookup, invoices by stream and sweep, cancels by their queue.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from nwc_service.answers import Clock
+from nwc_service.backend import (
+    BackendUnavailable,
+    BadRequest,
+    Cursor,
+    InvoiceStatus,
+    LightningBackend,
+    NodeInfo,
+    PaymentRef,
+    ReleaseRule,
+    Unsupported,
+)
+from nwc_service.receive import Receiver
+from nwc_service.spend import Spender
+from nwc_service.store import alarms, invoices, payments
+from nwc_service.store.database import Database
+from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.outcome import Unknown
+from nwc_service.wallet.payment import Payment, PaymentState
+from nwc_service.wallet.units import BackendName, PaymentHash, PaymentId
+
+log = structlog.get_logger()
+
+PAYMENTS_EVERY_S = 1.0
+INVOICES_EVERY_S = 60.0
+CANCELS_EVERY_S = 2.0
+NODES_EVERY_S = 10.0
+STREAM_RETRY_S = 5.0
+CALL_TIMEOUT_S = 30.0
+FIRST_LOOKUP_S = 1
+LONGEST_LOOKUP_S = 30
+CLOCK_SKEW_S = 120
+ALARM_AFTER_S = 3600
+EXPIRED_FOR_GOOD_S = 3600
+"""How long after its expiry an invoice is still asked about, for nodes with slow clocks."""
+
+
+class Reconciler:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        backends: Mapping[BackendName, LightningBackend],
+        spender: Spender,
+        receiver: Receiver,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._backends = backends
+        self._spender = spender
+        self._receiver = receiver
+        self._clock = clock
+        self._next_lookup: dict[PaymentId, tuple[int, int]] = {}
+        self.node_info: dict[BackendName, NodeInfo] = {}
+        """What each node said last; a node that does not answer is missing."""
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_every(PAYMENTS_EVERY_S, self.look_up_payments))
+            for name in self._backends:
+                tasks.create_task(_every(NODES_EVERY_S, self.ask_node, name))
+                tasks.create_task(_every(INVOICES_EVERY_S, self.sweep_invoices, name))
+                tasks.create_task(_every(CANCELS_EVERY_S, self.cancel_invoices, name))
+                tasks.create_task(self._watch(name))
+
+    async def ask_node(self, name: BackendName) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                self.node_info[name] = await self._backends[name].start()
+        except (BackendUnavailable, TimeoutError):
+            if self.node_info.pop(name, None) is not None:
+                log.warning("backend.unavailable", backend=name)
+
+    # --- payments
+
+    async def look_up_payments(self) -> None:
+        live = await self._db.read(payments.live)
+        waiting = {payment.payment_id for payment in live}
+        self._next_lookup = {
+            key: value for key, value in self._next_lookup.items() if key in waiting
+        }
+        due = [payment for payment in live if self._is_due(payment)]
+        await asyncio.gather(*(self._look_up(payment) for payment in due))
+
+    def _is_due(self, payment: Payment) -> bool:
+        if payment.payment_id in self._spender.active:
+            return False
+        now = self._clock()
+        due_at, wait_s = self._next_lookup.get(payment.payment_id, (now, FIRST_LOOKUP_S))
+        if now < due_at:
+            return False
+        self._next_lookup[payment.payment_id] = (
+            now + wait_s,
+            min(wait_s * 2, LONGEST_LOOKUP_S),
+        )
+        return True
+
+    async def _look_up(self, payment: Payment) -> None:
+        if payment.state is PaymentState.RESERVED:
+            await self._spender.resume(payment)
+            return
+        backend = self._backends.get(payment.backend or BackendName(""))
+        if backend is None:
+            await self._alarm("backend_missing", payment)
+            return
+        ref = PaymentRef(
+            our_id=payment.payment_id,
+            payment_hash=payment.payment_hash,
+            dispatched_at=payment.dispatched_at or payment.created_at,
+        )
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                outcome = await backend.lookup_payment(ref)
+        except (BackendUnavailable, TimeoutError):
+            return
+        if outcome is None:
+            await self._not_found(payment, backend)
+        else:
+            await self._spender.record(payment.payment_id, outcome)
+        await self._alarm_when_stuck(payment)
+
+    async def _not_found(self, payment: Payment, backend: LightningBackend) -> None:
+        """That the node knows nothing now proves nothing, until rule H makes it so.
+
+        Rule H: the node refuses an expired invoice, so past its expiry, plus the longest
+        timeout in use and the clock skew, a send that has not arrived can never pay.
+        """
+        if payment.state is PaymentState.DISPATCHED:
+            await self._spender.record(payment.payment_id, Unknown("not known to the node"))
+        margin_s = self._spender.policy.payment_timeout_s + CLOCK_SKEW_S
+        rule_h = backend.release_rule is ReleaseRule.EXPIRY
+        if rule_h and self._clock() > payment.expires_at + margin_s:
+            proof = f"rule H: {backend.name} knew nothing of it at {self._clock()}"
+            await self._spender.release_by_rule(payment.payment_id, proof=proof)
+
+    async def _alarm_when_stuck(self, payment: Payment) -> None:
+        sent_at = payment.dispatched_at or payment.created_at
+        if self._clock() - sent_at > ALARM_AFTER_S:
+            await self._alarm("payment_stuck", payment)
+
+    async def _alarm(self, kind: str, payment: Payment) -> None:
+        raised = await self._db.write(
+            lambda tx: alarms.raise_alarm(
+                tx,
+                kind,
+                subject=payment.payment_id,
+                detail=f"{payment.held_msat} msat held, backend {payment.backend}",
+                now=self._clock(),
+            )
+        )
+        if raised:
+            log.error("alarm", kind=kind, payment_id=payment.payment_id)
+
+    # --- invoices
+
+    async def _watch(self, name: BackendName) -> None:
+        """Follow the stream of settled invoices for ever, from where it was last credited."""
+        backend = self._backends[name]
+        while True:
+            stored = await self._db.read(lambda tx: invoices.cursor(tx, name))
+            try:
+                since = None if stored is None else Cursor(stored)
+                async for report, cursor in backend.watch_invoices(since):
+                    await self._receiver.credit(name, report, cursor=cursor)
+            except BackendUnavailable:
+                pass
+            except Exception:
+                log.exception("backend.stream_failed", backend=name)
+            await asyncio.sleep(STREAM_RETRY_S)
+
+    async def sweep_invoices(self, name: BackendName) -> None:
+        """Ask about every open invoice: streams have gaps (A16)."""
+        for invoice in await self._open_invoices(name):
+            if invoice.payment_hash is not None:
+                await self._sweep(invoice, payment_hash=invoice.payment_hash)
+            elif invoice.invoice_id not in self._receiver.active:
+                await self._receiver.make(invoice)
+
+    async def _sweep(self, invoice: Invoice, *, payment_hash: PaymentHash) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                report = await self._backends[invoice.backend].lookup_invoice(payment_hash)
+        except (BackendUnavailable, TimeoutError):
+            return
+        if report is not None and report.status is InvoiceStatus.SETTLED:
+            await self._receiver.credit(invoice.backend, report)
+        elif report is not None and report.status is InvoiceStatus.CANCELED:
+            await self._receiver.expire(invoice, state=InvoiceState.CANCELED)
+        elif self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S:
+            await self._receiver.expire(invoice, state=InvoiceState.EXPIRED)
+
+    async def cancel_invoices(self, name: BackendName) -> None:
+        """Invoices that were paid inside the ledger shall not be paid again (A11)."""
+        open_ones = await self._db.read(lambda tx: invoices.open_cancellations(tx, name))
+        for payment_hash in open_ones:
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self._backends[name].cancel_invoice(payment_hash)
+            except (BackendUnavailable, TimeoutError):
+                return
+            except (Unsupported, BadRequest):
+                pass  # a settlement that still arrives is credited as a second receipt
+            await self._close_cancellation(name, payment_hash)
+
+    async def _close_cancellation(self, name: BackendName, payment_hash: PaymentHash) -> None:
+        await self._db.write(
+            lambda tx: invoices.close_cancellation(
+                tx, backend=name, payment_hash=payment_hash, now=self._clock()
+            )
+        )
+
+    async def _open_invoices(self, name: BackendName) -> list[Invoice]:
+        return await self._db.read(lambda tx: invoices.open_invoices(tx, name))
+
+
+async def _every(
+    period_s: float, step: Callable[..., Awaitable[None]], *arguments: object
+) -> None:
+    """Run `step` again and again; one that fails is logged and tried again."""
+    while True:
+        try:
+            await step(*arguments)
+        except Exception:
+            log.exception("reconciler.step_failed", step=getattr(step, "__name__", ""))
+        await asyncio.sleep(period_s)

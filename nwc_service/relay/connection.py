@@ -1,0 +1,146 @@
+"""One relay that others run: connected, subscribed and published to, again and again."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from nwc_service.nostr.event import Event
+from nwc_service.nostr.filter import Filter
+from nwc_service.nostr.keys import Keypair
+from nwc_service.nostr.relay_session import OkReceived
+from nwc_service.relay.backoff import RANDOM, Backoff, Jitter
+from nwc_service.relay.link import Link, Terms, lost
+
+__all__ = ["PublishResult", "RelayConnection"]
+
+CONNECT_TIMEOUT_S = 10
+CLOSE_TIMEOUT_S = 1
+PING_INTERVAL_S = 20  # proxies drop sockets that are idle for a minute
+PING_TIMEOUT_S = 20
+MAX_FRAME_BYTES = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishResult:
+    """`message` is the relay's, or ours when it gave none."""
+
+    accepted: bool
+    message: str
+
+
+class RelayConnection:
+    """`run` keeps it up for as long as it is awaited; the rest may be called at any time.
+
+    `subscriptions` gives what is wanted now, by subscription id. `on_event` gets the relay's
+    url and each event as it came: neither parsed nor verified, and perhaps twice. `on_open` is
+    called after each connect, once the subscriptions are sent. `auth_keys` are all
+    authenticated when the relay gives a challenge (NIP-42). What a callback raises is logged
+    and goes no further.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        subscriptions: Callable[[], Mapping[str, Sequence[Filter]]],
+        on_event: Callable[[str, Mapping[str, object]], None],
+        on_open: Callable[[], None],
+        auth_keys: Callable[[], Sequence[Keypair]] = tuple,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Jitter = RANDOM,
+    ) -> None:
+        self.url = url
+        self._on_open = on_open
+        self._terms = Terms(
+            url=url,
+            subscriptions=subscriptions,
+            on_event=on_event,
+            on_open=self._opened,
+            auth_keys=auth_keys,
+            now=now,
+            clock=clock,
+            sleep=sleep,
+            jitter=jitter,
+        )
+        self._link: Link | None = None
+        self._is_open = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._is_open.is_set()
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Connected, and every subscription, if any is wanted, is past its stored events."""
+        return self.is_connected and self._link is not None and self._link.is_subscribed
+
+    async def run(self) -> None:
+        """For ever."""
+        backoff = Backoff(jitter=self._terms.jitter)
+        while True:
+            started_at = self._terms.clock()
+            await self._connect_once()
+            lasted_s = self._terms.clock() - started_at
+            await self._terms.sleep(backoff.next_s(lasted_s=lasted_s))
+
+    async def refresh(self) -> None:
+        """Send the subscriptions that have changed since they were sent, and only those."""
+        if self._link is not None:
+            await self._link.refresh()
+
+    async def publish(self, event: Event, *, timeout_s: float) -> PublishResult:
+        """Not accepted may also mean not known: the socket was lost, or the time was up.
+
+        Waits for a connection, and authenticates if asked to, all within `timeout_s`.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                ok = await self._publish(event)
+        except TimeoutError:
+            return PublishResult(False, "error: no answer in time")
+        # NIP-01: a duplicate is an event that the relay has.
+        return PublishResult(ok.accepted or ok.message.startswith("duplicate:"), ok.message)
+
+    async def _publish(self, event: Event) -> OkReceived:
+        await self._is_open.wait()
+        return lost(event.id) if self._link is None else await self._link.publish(event)
+
+    def _opened(self) -> None:
+        # Only now, so that the relay hears what is wanted before it hears what is published.
+        self._is_open.set()
+        self._on_open()
+
+    async def _connect_once(self) -> None:
+        try:
+            async with connect(
+                self.url,
+                compression=None,
+                open_timeout=CONNECT_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                ping_timeout=PING_TIMEOUT_S,
+                max_size=MAX_FRAME_BYTES,
+            ) as socket:
+                await self._use(Link(socket, self._terms))
+        except (OSError, WebSocketException, ValueError) as problem:
+            # ValueError: a host name or a redirect that cannot be.
+            log.warning("relay.unreachable", relay=self.url, error=type(problem).__name__)
+        else:
+            log.warning("relay.disconnected", relay=self.url)
+
+    async def _use(self, link: Link) -> None:
+        self._link = link
+        try:
+            await link.run()
+        finally:
+            self._link = None
+            self._is_open.clear()

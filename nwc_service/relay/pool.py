@@ -1,0 +1,172 @@
+"""All relays together: what comes in is checked cheaply first, what goes out goes to all.
+
+Nothing is remembered or charged to a connection before the signature holds, or anyone could
+burn a victim's event id or rate limit by forging its key (A28).
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import islice
+
+import structlog
+
+from nwc_service.nip47 import kinds
+from nwc_service.nostr.event import Event, InvalidEvent, is_authentic, parse_event
+from nwc_service.nostr.filter import Filter
+from nwc_service.ratelimit import Buckets, Rate
+from nwc_service.relay.connection import RelayConnection
+
+log = structlog.get_logger()
+
+MAX_CONTENT_CHARS = 64 * 1024
+KEYS_PER_SUBSCRIPTION = 1000  # 67 KB of a frame, which relays cap at 128 KiB
+PUBLISH_TIMEOUT_S = 5.0
+BACKFILL_S = 300
+SEEN_IDS = 200_000
+ECHO_S = 2
+"""The same event comes from several relays within this time; later it is a repetition."""
+
+OnRequest = Callable[[Event], None]
+
+
+class RelayPool:
+    """`client_of` tells the client key of the connection that has a service key, or None."""
+
+    def __init__(
+        self,
+        *,
+        client_of: Callable[[str], str | None],
+        on_request: OnRequest,
+        spawn: Callable[[Coroutine[object, object, None]], None],
+        clock: Callable[[], int],
+        rate: Rate,
+        on_open: Callable[[str], None],
+    ) -> None:
+        self._client_of = client_of
+        self._on_request = on_request
+        self.spawn = spawn
+        self._clock = clock
+        self._on_open = on_open
+        self._relays: dict[str, _Relay] = {}
+        self._buckets = Buckets(rate)
+        self._seen: OrderedDict[str, int] = OrderedDict()
+
+    # --- which relays, and which keys on them
+
+    def listen(self, wallet_pubkeys: Iterable[str], *, relays: Sequence[str]) -> None:
+        """Listen for requests to these service keys, connecting to relays as needed."""
+        pubkeys = list(wallet_pubkeys)
+        for url in relays:
+            relay = self._relays.get(url)
+            if relay is None:
+                relay = self._relays[url] = _Relay(url, pool=self)
+                self.spawn(relay.connection.run())
+            relay.add(pubkeys)
+
+    @property
+    def is_subscribed(self) -> bool:
+        return any(relay.connection.is_subscribed for relay in self._relays.values())
+
+    # --- in
+
+    def receive(self, relay_url: str, raw: Mapping[str, object]) -> None:
+        """An event from a relay that nobody can trust to have checked anything."""
+        if not self._is_candidate(raw):
+            return
+        if not self._buckets.take(relay_url, now=self._clock()):
+            return
+        try:
+            event = parse_event(raw)
+        except InvalidEvent:
+            return
+        if self._is_echo(event.id) or not is_authentic(event):
+            return
+        self.receive_verified(event)
+
+    def receive_verified(self, event: Event) -> None:
+        """An event whose id and signature hold."""
+        if self._is_echo(event.id):
+            return
+        self._remember(event.id)
+        self._on_request(event)
+
+    def _is_candidate(self, raw: Mapping[str, object]) -> bool:
+        content = raw.get("content")
+        if raw.get("kind") != kinds.REQUEST or not isinstance(content, str):
+            return False
+        if len(content) > MAX_CONTENT_CHARS:
+            return False
+        return any(self._client_of(pubkey) == raw.get("pubkey") for pubkey in _addressed(raw))
+
+    def _is_echo(self, event_id: str) -> bool:
+        seen_at = self._seen.get(event_id)
+        return seen_at is not None and self._clock() - seen_at <= ECHO_S
+
+    def _remember(self, event_id: str) -> None:
+        self._seen[event_id] = self._clock()
+        self._seen.move_to_end(event_id)
+        while len(self._seen) > SEEN_IDS:
+            self._seen.popitem(last=False)
+
+    # --- out
+
+    async def publish(self, event: Event, *, relays: Sequence[str]) -> bool:
+        """To all of `relays` at once; True when at least one of them took it."""
+        connections = [self._relays[url].connection for url in relays if url in self._relays]
+        results = await asyncio.gather(
+            *(
+                connection.publish(event, timeout_s=PUBLISH_TIMEOUT_S)
+                for connection in connections
+            )
+        )
+        return any(result.accepted for result in results)
+
+    def opened(self, relay_url: str) -> None:
+        self._on_open(relay_url)
+
+    def now(self) -> int:
+        return self._clock()
+
+
+class _Relay:
+    """One relay and the service keys that are listened for on it, in chunks."""
+
+    def __init__(self, url: str, *, pool: RelayPool) -> None:
+        self._pool = pool
+        self._pubkeys: dict[str, None] = {}
+        self.connection = RelayConnection(
+            url,
+            subscriptions=self._subscriptions,
+            on_event=pool.receive,
+            on_open=lambda: pool.opened(url),
+        )
+
+    def add(self, pubkeys: Iterable[str]) -> None:
+        known = len(self._pubkeys)
+        self._pubkeys.update(dict.fromkeys(pubkeys))
+        if len(self._pubkeys) > known:
+            self._pool.spawn(self.connection.refresh())
+
+    def _subscriptions(self) -> Mapping[str, Sequence[Filter]]:
+        # Whole hours, so that an unchanged chunk stays the same filter; it only bounds what
+        # a relay that keeps requests for ever would send again.
+        since = (self._pool.now() - BACKFILL_S) // 3600 * 3600
+        keys = iter(self._pubkeys)
+        chunks: dict[str, Sequence[Filter]] = {}
+        while chunk := frozenset(islice(keys, KEYS_PER_SUBSCRIPTION)):
+            chunks[f"nwc{len(chunks)}"] = [
+                Filter(kinds=frozenset({kinds.REQUEST}), tags={"p": chunk}, since=since)
+            ]
+        return chunks
+
+
+def _addressed(raw: Mapping[str, object]) -> list[str]:
+    """The service key named by the first `p` tag."""
+    tags = raw.get("tags")
+    if not isinstance(tags, list):
+        return []
+    for tag in tags:
+        if isinstance(tag, list) and len(tag) > 1 and tag[0] == "p":
+            return [tag[1]] if isinstance(tag[1], str) else []
+    return []

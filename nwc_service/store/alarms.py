@@ -1,0 +1,20 @@
+"""What an operator must look at: raised once per subject."""
+
+from nwc_service.store.database import Row, Tx
+
+
+async def raise_alarm(tx: Tx, kind: str, *, subject: str, detail: str, now: int) -> bool:
+    """False when this alarm stands already."""
+    row = await tx.one(
+        "INSERT INTO alarm (kind, subject, detail, raised_at)"
+        " VALUES (:kind, :subject, :detail, :now) ON CONFLICT DO NOTHING RETURNING kind",
+        kind=kind,
+        subject=subject,
+        detail=detail,
+        now=now,
+    )
+    return row is not None
+
+
+async def alarms(tx: Tx) -> list[Row]:
+    return await tx.all("SELECT kind, subject, detail, raised_at FROM alarm ORDER BY raised_at")

@@ -1,0 +1,149 @@
+"""Connections and what they have used of their budgets."""
+
+import json
+
+from nwc_service.nip47.connection import Connection
+from nwc_service.nip47.kinds import Encryption, NotificationType
+from nwc_service.store.database import Row, Tx
+from nwc_service.wallet.budget import Budget, Renewal
+from nwc_service.wallet.units import AccountId, ConnectionId, Msat
+
+_CONNECTION = (
+    "SELECT connection_id, account_id, app, wallet_pubkey, client_pubkey, scopes,"
+    " notifications, encryption, relays, budget_msat, budget_renewal, max_payment_msat,"
+    " created_at, expires_at, revoked_at FROM connection"
+)
+
+
+async def insert(tx: Tx, connection: Connection) -> None:
+    budget = connection.budget
+    await tx.run(
+        "INSERT INTO connection (connection_id, account_id, app, wallet_pubkey,"
+        " client_pubkey, scopes, notifications, encryption, relays, budget_msat,"
+        " budget_renewal, max_payment_msat, created_at, expires_at) VALUES (:connection_id,"
+        " :account_id, :app, :wallet_pubkey, :client_pubkey, :scopes, :notifications,"
+        " :encryption, :relays, :budget_msat, :budget_renewal, :max_payment_msat,"
+        " :created_at, :expires_at)",
+        connection_id=connection.connection_id,
+        account_id=connection.account_id,
+        app=connection.app,
+        wallet_pubkey=connection.wallet_pubkey,
+        client_pubkey=connection.client_pubkey,
+        scopes=" ".join(sorted(connection.scopes)),
+        notifications=" ".join(sorted(connection.notifications)),
+        encryption=" ".join(connection.encryption),
+        relays=json.dumps(connection.relays),
+        budget_msat=budget.limit_msat if budget else None,
+        budget_renewal=budget.renewal if budget else None,
+        max_payment_msat=connection.max_payment_msat,
+        created_at=connection.created_at,
+        expires_at=connection.expires_at,
+    )
+
+
+async def connection(tx: Tx, connection_id: ConnectionId) -> Connection | None:
+    row = await tx.one(
+        f"{_CONNECTION} WHERE connection_id = :connection_id", connection_id=connection_id
+    )
+    return from_row(row) if row else None
+
+
+async def connections(tx: Tx, *, account_id: AccountId | None = None) -> list[Connection]:
+    if account_id is None:
+        rows = await tx.all(f"{_CONNECTION} ORDER BY created_at, connection_id")
+    else:
+        rows = await tx.all(
+            f"{_CONNECTION} WHERE account_id = :account_id ORDER BY created_at, connection_id",
+            account_id=account_id,
+        )
+    return [from_row(row) for row in rows]
+
+
+async def revoke(tx: Tx, connection_id: ConnectionId, *, now: int) -> None:
+    """A repeated revoke keeps the first time."""
+    await tx.run(
+        "UPDATE connection SET revoked_at = :now"
+        " WHERE connection_id = :connection_id AND revoked_at IS NULL",
+        connection_id=connection_id,
+        now=now,
+    )
+
+
+async def is_live(tx: Tx, connection: Connection, *, now: int) -> bool:
+    """Judged inside the claiming transaction, not before it (I14)."""
+    row = await tx.one(
+        "SELECT 1 AS live FROM connection WHERE connection_id = :connection_id"
+        " AND account_id = :account_id AND revoked_at IS NULL"
+        " AND (expires_at IS NULL OR expires_at > :now)",
+        connection_id=connection.connection_id,
+        account_id=connection.account_id,
+        now=now,
+    )
+    return row is not None
+
+
+async def use_budget(
+    tx: Tx, connection_id: ConnectionId, *, period_start: int, amount_msat: Msat
+) -> bool:
+    """Count `amount_msat`, or change nothing and say False when it would pass the limit."""
+    await tx.run(
+        "INSERT INTO budget_period (connection_id, period_start)"
+        " VALUES (:connection_id, :period_start) ON CONFLICT DO NOTHING",
+        connection_id=connection_id,
+        period_start=period_start,
+    )
+    row = await tx.one(
+        "UPDATE budget_period SET used_msat = used_msat + :amount_msat"
+        " WHERE connection_id = :connection_id AND period_start = :period_start"
+        " AND used_msat + :amount_msat <= (SELECT budget_msat FROM connection"
+        " WHERE connection_id = :connection_id) RETURNING used_msat",
+        connection_id=connection_id,
+        period_start=period_start,
+        amount_msat=amount_msat,
+    )
+    return row is not None
+
+
+async def give_budget_back(
+    tx: Tx, connection_id: ConnectionId, *, period_start: int, amount_msat: Msat
+) -> None:
+    await tx.run(
+        "UPDATE budget_period SET used_msat = used_msat - :amount_msat"
+        " WHERE connection_id = :connection_id AND period_start = :period_start",
+        connection_id=connection_id,
+        period_start=period_start,
+        amount_msat=amount_msat,
+    )
+
+
+async def budget_used_msat(tx: Tx, connection_id: ConnectionId, *, period_start: int) -> Msat:
+    row = await tx.one(
+        "SELECT used_msat FROM budget_period"
+        " WHERE connection_id = :connection_id AND period_start = :period_start",
+        connection_id=connection_id,
+        period_start=period_start,
+    )
+    return Msat(row["used_msat"] if row else 0)
+
+
+def from_row(row: Row) -> Connection:
+    budget = None
+    if row["budget_msat"] is not None:
+        budget = Budget(Msat(row["budget_msat"]), Renewal(row["budget_renewal"]))
+    max_payment_msat = row["max_payment_msat"]
+    return Connection(
+        connection_id=ConnectionId(row["connection_id"]),
+        account_id=AccountId(row["account_id"]),
+        app=row["app"],
+        wallet_pubkey=row["wallet_pubkey"],
+        client_pubkey=row["client_pubkey"],
+        scopes=frozenset(row["scopes"].split()),
+        notifications=frozenset(NotificationType(t) for t in row["notifications"].split()),
+        encryption=tuple(Encryption(scheme) for scheme in row["encryption"].split()),
+        relays=tuple(json.loads(row["relays"])),
+        budget=budget,
+        max_payment_msat=None if max_payment_msat is None else Msat(max_payment_msat),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+    )

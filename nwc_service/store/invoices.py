@@ -1,0 +1,210 @@
+"""Incoming invoices, the receipts that credit them, and the streams that report them."""
+
+from nwc_service.store.database import Row, Tx
+from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    InvoiceId,
+    Msat,
+    PaymentHash,
+    Preimage,
+)
+
+COLUMNS = (
+    "invoice_id, account_id, connection_id, request_id, backend, state, payment_hash, invoice,"
+    " description, description_hash, amount_msat, received_msat, preimage, metadata,"
+    " created_at, expires_at, settled_at"
+)
+_INVOICE = f"SELECT {COLUMNS} FROM invoice"
+
+
+async def insert(tx: Tx, invoice: Invoice) -> None:
+    await tx.run(
+        f"INSERT INTO invoice ({COLUMNS}) VALUES (:invoice_id, :account_id, :connection_id,"
+        " :request_id, :backend, :state, :payment_hash, :invoice, :description,"
+        " :description_hash, :amount_msat, :received_msat, :preimage, :metadata, :created_at,"
+        " :expires_at, :settled_at)",
+        invoice_id=invoice.invoice_id,
+        account_id=invoice.account_id,
+        connection_id=invoice.connection_id,
+        request_id=invoice.request_id,
+        backend=invoice.backend,
+        state=invoice.state,
+        payment_hash=invoice.payment_hash,
+        invoice=invoice.invoice,
+        description=invoice.description,
+        description_hash=invoice.description_hash,
+        amount_msat=invoice.amount_msat,
+        received_msat=invoice.received_msat,
+        preimage=invoice.preimage,
+        metadata=invoice.metadata,
+        created_at=invoice.created_at,
+        expires_at=invoice.expires_at,
+        settled_at=invoice.settled_at,
+    )
+
+
+async def update(tx: Tx, invoice: Invoice, *, expected: tuple[InvoiceState, ...]) -> bool:
+    """Store the new state and what belongs to it; False when it was none of `expected`."""
+    states = ", ".join(f"'{state.value}'" for state in expected)
+    row = await tx.one(
+        "UPDATE invoice SET state = :state, payment_hash = :payment_hash, invoice = :invoice,"
+        " received_msat = :received_msat, preimage = :preimage, created_at = :created_at,"
+        " expires_at = :expires_at, settled_at = :settled_at"
+        " WHERE invoice_id = :invoice_id AND account_id = :account_id"
+        f" AND state IN ({states}) RETURNING invoice_id",
+        invoice_id=invoice.invoice_id,
+        account_id=invoice.account_id,
+        state=invoice.state,
+        payment_hash=invoice.payment_hash,
+        invoice=invoice.invoice,
+        received_msat=invoice.received_msat,
+        preimage=invoice.preimage,
+        created_at=invoice.created_at,
+        expires_at=invoice.expires_at,
+        settled_at=invoice.settled_at,
+    )
+    return row is not None
+
+
+async def invoice(tx: Tx, invoice_id: InvoiceId) -> Invoice | None:
+    row = await tx.one(f"{_INVOICE} WHERE invoice_id = :invoice_id", invoice_id=invoice_id)
+    return from_row(row) if row else None
+
+
+async def by_string(tx: Tx, invoice: str) -> Invoice | None:
+    """The only way in which a payment is recognised as internal (A2): never by the hash."""
+    row = await tx.one(f"{_INVOICE} WHERE invoice = :invoice", invoice=invoice)
+    return from_row(row) if row else None
+
+
+async def by_hash(tx: Tx, *, backend: BackendName, payment_hash: PaymentHash) -> Invoice | None:
+    row = await tx.one(
+        f"{_INVOICE} WHERE payment_hash = :payment_hash AND backend = :backend",
+        payment_hash=payment_hash,
+        backend=backend,
+    )
+    return from_row(row) if row else None
+
+
+async def of_account(
+    tx: Tx,
+    *,
+    account_id: AccountId,
+    payment_hash: PaymentHash,
+    connection_id: ConnectionId | None,
+) -> Invoice | None:
+    """Of this account; of one connection only where given."""
+    row = await tx.one(
+        f"{_INVOICE} WHERE account_id = :account_id AND payment_hash = :payment_hash"
+        " AND (:connection_id IS NULL OR connection_id = :connection_id)",
+        account_id=account_id,
+        payment_hash=payment_hash,
+        connection_id=connection_id,
+    )
+    return from_row(row) if row else None
+
+
+async def open_invoices(tx: Tx, backend: BackendName) -> list[Invoice]:
+    """Those that the backend may still report as settled, as far as we know."""
+    rows = await tx.all(
+        f"{_INVOICE} WHERE backend = :backend"
+        " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED') ORDER BY expires_at",
+        backend=backend,
+    )
+    return [from_row(row) for row in rows]
+
+
+async def insert_receipt(
+    tx: Tx,
+    *,
+    backend: BackendName,
+    payment_hash: PaymentHash,
+    amount_msat: Msat,
+    invoice_id: InvoiceId | None,
+    now: int,
+) -> bool:
+    """False when this settlement was credited before (I6)."""
+    row = await tx.one(
+        "INSERT INTO receipt (backend, payment_hash, amount_msat, invoice_id, created_at)"
+        " VALUES (:backend, :payment_hash, :amount_msat, :invoice_id, :now)"
+        " ON CONFLICT DO NOTHING RETURNING backend",
+        backend=backend,
+        payment_hash=payment_hash,
+        amount_msat=amount_msat,
+        invoice_id=invoice_id,
+        now=now,
+    )
+    return row is not None
+
+
+async def cursor(tx: Tx, backend: BackendName) -> str | None:
+    row = await tx.one("SELECT cursor FROM stream WHERE backend = :backend", backend=backend)
+    return str(row["cursor"]) if row else None
+
+
+async def set_cursor(tx: Tx, backend: BackendName, cursor: str) -> None:
+    await tx.run(
+        "INSERT INTO stream (backend, cursor) VALUES (:backend, :cursor)"
+        " ON CONFLICT (backend) DO UPDATE SET cursor = excluded.cursor",
+        backend=backend,
+        cursor=cursor,
+    )
+
+
+async def queue_cancellation(
+    tx: Tx, *, backend: BackendName, payment_hash: PaymentHash, now: int
+) -> None:
+    await tx.run(
+        "INSERT INTO cancellation (backend, payment_hash, created_at)"
+        " VALUES (:backend, :payment_hash, :now) ON CONFLICT DO NOTHING",
+        backend=backend,
+        payment_hash=payment_hash,
+        now=now,
+    )
+
+
+async def open_cancellations(tx: Tx, backend: BackendName) -> list[PaymentHash]:
+    rows = await tx.all(
+        "SELECT payment_hash FROM cancellation"
+        " WHERE backend = :backend AND done_at IS NULL ORDER BY created_at",
+        backend=backend,
+    )
+    return [PaymentHash(row["payment_hash"]) for row in rows]
+
+
+async def close_cancellation(
+    tx: Tx, *, backend: BackendName, payment_hash: PaymentHash, now: int
+) -> None:
+    await tx.run(
+        "UPDATE cancellation SET done_at = :now"
+        " WHERE backend = :backend AND payment_hash = :payment_hash AND done_at IS NULL",
+        backend=backend,
+        payment_hash=payment_hash,
+        now=now,
+    )
+
+
+def from_row(row: Row) -> Invoice:
+    received_msat = row["received_msat"]
+    return Invoice(
+        invoice_id=InvoiceId(row["invoice_id"]),
+        account_id=AccountId(row["account_id"]),
+        connection_id=row["connection_id"],
+        request_id=row["request_id"],
+        backend=BackendName(row["backend"]),
+        state=InvoiceState(row["state"]),
+        payment_hash=None if row["payment_hash"] is None else PaymentHash(row["payment_hash"]),
+        invoice=row["invoice"],
+        description=row["description"],
+        description_hash=row["description_hash"],
+        amount_msat=Msat(row["amount_msat"]),
+        received_msat=None if received_msat is None else Msat(received_msat),
+        preimage=None if row["preimage"] is None else Preimage(row["preimage"]),
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        settled_at=row["settled_at"],
+    )

@@ -1,0 +1,124 @@
+"""Accounts, books and entries. One conditional statement decides every movement of money."""
+
+from dataclasses import dataclass
+
+from nwc_service.store.database import Row, Tx
+from nwc_service.wallet.ledger import Entry, changes
+from nwc_service.wallet.units import AccountId, InvoiceId, Msat, PaymentId
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments."""
+
+    account_id: AccountId
+    name: str
+    available_msat: Msat
+    held_msat: Msat
+    created_at: int
+
+
+class InsufficientBalance(Exception):
+    """The account has less available than this takes; nothing was moved."""
+
+
+async def post(
+    tx: Tx,
+    entries: tuple[Entry, ...],
+    *,
+    now: int,
+    payment_id: PaymentId | None = None,
+    invoice_id: InvoiceId | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write `entries` and move the balances with them. Raises InsufficientBalance.
+
+    Accounts are touched in the order of their ids, so that two transactions cannot deadlock.
+    """
+    users, books = changes(entries)
+    for account_id in sorted(users):
+        change = users[account_id]
+        moved = await tx.one(
+            "UPDATE account SET available_msat = available_msat + :available_msat,"
+            " held_msat = held_msat + :held_msat WHERE account_id = :account_id"
+            " AND available_msat + :available_msat >= 0 AND held_msat + :held_msat >= 0"
+            " RETURNING account_id",
+            account_id=account_id,
+            available_msat=change.available_msat,
+            held_msat=change.held_msat,
+        )
+        if moved is None:
+            raise InsufficientBalance(account_id)
+    for book in sorted(books):
+        await tx.run(
+            "INSERT INTO book (name, balance_msat) VALUES (:name, :amount_msat)"
+            " ON CONFLICT (name) DO UPDATE SET"
+            " balance_msat = book.balance_msat + excluded.balance_msat",
+            name=book,
+            amount_msat=books[book],
+        )
+    for entry in entries:
+        await tx.run(
+            "INSERT INTO entry (kind, source, destination, amount_msat, payment_id,"
+            " invoice_id, reason, created_at) VALUES (:kind, :source, :destination,"
+            " :amount_msat, :payment_id, :invoice_id, :reason, :created_at)",
+            kind=entry.kind,
+            source=entry.source,
+            destination=entry.destination,
+            amount_msat=entry.amount_msat,
+            payment_id=payment_id,
+            invoice_id=invoice_id,
+            reason=reason,
+            created_at=now,
+        )
+
+
+async def create_account(tx: Tx, account: Account) -> bool:
+    """False when the name is taken."""
+    row = await tx.one(
+        "INSERT INTO account (account_id, name, created_at)"
+        " VALUES (:account_id, :name, :created_at)"
+        " ON CONFLICT (name) DO NOTHING RETURNING account_id",
+        account_id=account.account_id,
+        name=account.name,
+        created_at=account.created_at,
+    )
+    return row is not None
+
+
+_ACCOUNT = "SELECT account_id, name, available_msat, held_msat, created_at FROM account"
+
+
+async def account_named(tx: Tx, name: str) -> Account | None:
+    return _account(await tx.one(f"{_ACCOUNT} WHERE name = :name", name=name))
+
+
+async def account(tx: Tx, account_id: AccountId) -> Account | None:
+    row = await tx.one(f"{_ACCOUNT} WHERE account_id = :account_id", account_id=account_id)
+    return _account(row)
+
+
+async def accounts(tx: Tx) -> list[Account]:
+    rows = await tx.all(f"{_ACCOUNT} ORDER BY created_at, name")
+    return [found for row in rows if (found := _account(row)) is not None]
+
+
+async def liabilities_msat(tx: Tx) -> Msat:
+    """What the operator owes: all that users have, and what waits in suspense."""
+    row = await tx.one(
+        "SELECT coalesce((SELECT sum(available_msat + held_msat) FROM account), 0)"
+        " + coalesce((SELECT balance_msat FROM book WHERE name = 'suspense'), 0) AS owed_msat"
+    )
+    return Msat(int(row["owed_msat"]) if row else 0)
+
+
+def _account(row: Row | None) -> Account | None:
+    if row is None:
+        return None
+    return Account(
+        account_id=AccountId(row["account_id"]),
+        name=row["name"],
+        available_msat=Msat(row["available_msat"]),
+        held_msat=Msat(row["held_msat"]),
+        created_at=row["created_at"],
+    )

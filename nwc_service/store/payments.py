@@ -1,0 +1,161 @@
+"""Outgoing payments. Every change of state names the state that it expects."""
+
+from nwc_service.store.database import Row, Tx
+from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    Msat,
+    PaymentHash,
+    PaymentId,
+    Preimage,
+)
+
+COLUMNS = (
+    "payment_id, account_id, connection_id, kind, state, backend, payment_hash, invoice,"
+    " description, description_hash, amount_msat, amount_is_override, fee_reserve_msat,"
+    " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, settled_at, proof,"
+    " budget_period"
+)
+_PAYMENT = f"SELECT {COLUMNS} FROM payment"
+_LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
+
+
+async def insert(tx: Tx, payment: Payment) -> bool:
+    """False when a live or settled payment of this hash exists, of whatever account (I5)."""
+    row = await tx.one(
+        f"INSERT INTO payment ({COLUMNS}) VALUES (:payment_id, :account_id, :connection_id,"
+        " :kind, :state, :backend, :payment_hash, :invoice, :description, :description_hash,"
+        " :amount_msat, :amount_is_override, :fee_reserve_msat, :fee_msat, :preimage,"
+        " :metadata, :created_at, :expires_at, :dispatched_at, :settled_at, :proof,"
+        " :budget_period) ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
+        " RETURNING payment_id",
+        payment_id=payment.payment_id,
+        account_id=payment.account_id,
+        connection_id=payment.connection_id,
+        kind=payment.kind,
+        state=payment.state,
+        backend=payment.backend,
+        payment_hash=payment.payment_hash,
+        invoice=payment.invoice,
+        description=payment.description,
+        description_hash=payment.description_hash,
+        amount_msat=payment.amount_msat,
+        amount_is_override=int(payment.amount_is_override),
+        fee_reserve_msat=payment.fee_reserve_msat,
+        fee_msat=payment.fee_msat,
+        preimage=payment.preimage,
+        metadata=payment.metadata,
+        created_at=payment.created_at,
+        expires_at=payment.expires_at,
+        dispatched_at=payment.dispatched_at,
+        settled_at=payment.settled_at,
+        proof=payment.proof,
+        budget_period=payment.budget_period,
+    )
+    return row is not None
+
+
+async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
+    """Store the new state and what belongs to it; False when it was not `expected` any more.
+
+    A payment that was dispatched stays pinned to its backend (I10).
+    """
+    row = await tx.one(
+        "UPDATE payment SET state = :state, backend = :backend, fee_msat = :fee_msat,"
+        " preimage = :preimage, dispatched_at = :dispatched_at, settled_at = :settled_at,"
+        " proof = :proof WHERE payment_id = :payment_id AND account_id = :account_id"
+        " AND state = :expected AND (backend IS NULL OR backend = :backend)"
+        " RETURNING payment_id",
+        payment_id=payment.payment_id,
+        account_id=payment.account_id,
+        state=payment.state,
+        backend=payment.backend,
+        fee_msat=payment.fee_msat,
+        preimage=payment.preimage,
+        dispatched_at=payment.dispatched_at,
+        settled_at=payment.settled_at,
+        proof=payment.proof,
+        expected=expected,
+    )
+    return row is not None
+
+
+async def payment(tx: Tx, payment_id: PaymentId) -> Payment | None:
+    row = await tx.one(f"{_PAYMENT} WHERE payment_id = :payment_id", payment_id=payment_id)
+    return from_row(row) if row else None
+
+
+async def standing(tx: Tx, payment_hash: PaymentHash) -> Payment | None:
+    """The one live or settled payment of this hash in the whole ledger."""
+    row = await tx.one(
+        f"{_PAYMENT} WHERE payment_hash = :payment_hash AND state <> 'RELEASED'",
+        payment_hash=payment_hash,
+    )
+    return from_row(row) if row else None
+
+
+async def live(tx: Tx) -> list[Payment]:
+    rows = await tx.all(f"{_PAYMENT} WHERE {_LIVE} ORDER BY created_at")
+    return [from_row(row) for row in rows]
+
+
+async def live_count(tx: Tx, *, account_id: AccountId | None = None) -> int:
+    if account_id is None:
+        row = await tx.one(f"SELECT count(*) AS live FROM payment WHERE {_LIVE}")
+    else:
+        row = await tx.one(
+            f"SELECT count(*) AS live FROM payment WHERE account_id = :account_id AND {_LIVE}",
+            account_id=account_id,
+        )
+    return int(row["live"]) if row else 0
+
+
+async def of_account(
+    tx: Tx,
+    *,
+    account_id: AccountId,
+    payment_hash: PaymentHash,
+    connection_id: ConnectionId | None,
+) -> Payment | None:
+    """The newest of this hash that the account made; of one connection only where given."""
+    row = await tx.one(
+        f"{_PAYMENT} WHERE account_id = :account_id AND payment_hash = :payment_hash"
+        " AND (:connection_id IS NULL OR connection_id = :connection_id)"
+        " ORDER BY created_at DESC, payment_id DESC LIMIT 1",
+        account_id=account_id,
+        payment_hash=payment_hash,
+        connection_id=connection_id,
+    )
+    return from_row(row) if row else None
+
+
+def from_row(row: Row) -> Payment:
+    def msat(name: str) -> Msat | None:
+        return None if row[name] is None else Msat(row[name])
+
+    return Payment(
+        payment_id=PaymentId(row["payment_id"]),
+        account_id=AccountId(row["account_id"]),
+        connection_id=row["connection_id"],
+        kind=PaymentKind(row["kind"]),
+        state=PaymentState(row["state"]),
+        backend=None if row["backend"] is None else BackendName(row["backend"]),
+        payment_hash=PaymentHash(row["payment_hash"]),
+        invoice=row["invoice"],
+        description=row["description"],
+        description_hash=row["description_hash"],
+        amount_msat=Msat(row["amount_msat"]),
+        amount_is_override=bool(row["amount_is_override"]),
+        fee_reserve_msat=Msat(row["fee_reserve_msat"]),
+        fee_msat=msat("fee_msat"),
+        preimage=None if row["preimage"] is None else Preimage(row["preimage"]),
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        dispatched_at=row["dispatched_at"],
+        settled_at=row["settled_at"],
+        proof=row["proof"],
+        budget_period=row["budget_period"],
+    )

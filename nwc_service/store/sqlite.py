@@ -1,0 +1,213 @@
+"""SQLite in WAL mode with synchronous=FULL: the embedded default.
+
+Two connections, each with its thread: one writes, one reads. Whoever waits when a batch
+starts is committed in it, in one hop to the thread and one fsync; a batch starts as soon as
+the last has ended, so an idle service adds no delay. Each unit of work has its savepoint and
+keeps its own refusal.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiosqlite
+
+from nwc_service.store.database import Row, StoreError, Tx, Value, Work, migrate
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 10.0
+
+TYPES = {
+    "int64": "INTEGER",
+    "strict": "STRICT",
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "append_only_entry_update": "CREATE TRIGGER entry_is_never_updated BEFORE UPDATE ON entry"
+    " BEGIN SELECT RAISE(ABORT, 'entries are never updated'); END",
+    "append_only_entry_delete": "CREATE TRIGGER entry_is_never_deleted BEFORE DELETE ON entry"
+    " BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END",
+}
+
+_Job = tuple[Callable[[Tx], Any], "asyncio.Future[Any]"]
+
+
+class SqliteTx:
+    """Runs statements at once on the calling thread; its awaits never suspend."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def one(self, sql: str, **values: Value) -> Row | None:
+        return cast("Row | None", self._connection.execute(sql, values).fetchone())
+
+    async def all(self, sql: str, **values: Value) -> list[Row]:
+        return cast("list[Row]", self._connection.execute(sql, values).fetchall())
+
+    async def run(self, sql: str, **values: Value) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+
+def run_inline(work: Coroutine[Any, Any, T]) -> T:
+    """Drive a unit of work to its end without an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    work.close()
+    raise RuntimeError("a unit of work awaited something other than its own statements")
+
+
+def write_batch(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[Any]:
+    """Commit all of `works` together; the result of each, or the exception that undid it."""
+    tx = SqliteTx(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        results = [_in_savepoint(connection, tx, work) for work in works]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return results
+
+
+def _in_savepoint(connection: sqlite3.Connection, tx: SqliteTx, work: Work[Any]) -> Any:
+    connection.execute("SAVEPOINT work")
+    try:
+        result = run_inline(cast("Coroutine[Any, Any, Any]", work(tx)))
+    except Exception as error:
+        connection.execute("ROLLBACK TO work")
+        connection.execute("RELEASE work")
+        return error
+    connection.execute("RELEASE work")
+    return result
+
+
+def read_batch(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[Any]:
+    """Run all of `works` on one snapshot."""
+    tx = SqliteTx(connection)
+    connection.execute("BEGIN")
+    try:
+        return [_read(tx, work) for work in works]
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _read(tx: SqliteTx, work: Work[Any]) -> Any:
+    try:
+        return run_inline(cast("Coroutine[Any, Any, Any]", work(tx)))
+    except Exception as error:
+        return error
+
+
+class _Lane:
+    """One connection, its thread, and those who wait for the next batch."""
+
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        run_batch: Callable[[sqlite3.Connection, list[Work[Any]]], list[Any]],
+    ) -> None:
+        self._connection = connection
+        self._run_batch = run_batch
+        self._waiting: list[_Job] = []
+        self._wake = asyncio.Event()
+        self._task = asyncio.create_task(self._serve())
+
+    async def run(self, work: Work[T]) -> T:
+        if self._task.done():
+            raise StoreError("the database is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, future))
+        self._wake.set()
+        return await future
+
+    async def close(self) -> None:
+        await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        await self._connection.close()
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                # Kept in the list until done, so that `close` waits for them.
+                jobs = self._waiting[:]
+                await self._run(jobs)
+                del self._waiting[: len(jobs)]
+
+    async def _run(self, jobs: list[_Job]) -> None:
+        works = [work for work, _ in jobs]
+        connection = self._connection
+        try:
+            results = await connection._execute(  # type: ignore[no-untyped-call]
+                self._run_batch, connection._conn, works
+            )
+        except Exception as error:
+            results = [error] * len(jobs)
+        for (_, future), result in zip(jobs, results, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+class SqliteDatabase:
+    """See `Database`."""
+
+    def __init__(self, writer: _Lane | None, reader: _Lane) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def write(self, work: Work[T]) -> T:
+        if self._writer is None:
+            raise StoreError("the database was opened to read only")
+        return await self._writer.run(work)
+
+    async def read(self, work: Work[T]) -> T:
+        return await self._reader.run(work)
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()
+        await self._reader.close()
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, *, read_only: bool) -> AsyncIterator[SqliteDatabase]:
+    """Open, and bring the schema up to date unless `read_only`. Raises StoreError."""
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.exists():
+        raise StoreError(f"there is no database at {path}: has the service ever run here?")
+    writer = None if read_only else _Lane(await _connect(path, mode="rwc"), write_batch)
+    reader = _Lane(await _connect(path, mode="ro" if read_only else "rw"), read_batch)
+    database = SqliteDatabase(writer, reader)
+    try:
+        if not read_only:
+            await database.write(lambda tx: migrate(tx, types=TYPES))
+        yield database
+    finally:
+        await database.close()
+
+
+async def _connect(path: Path, *, mode: str) -> aiosqlite.Connection:
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    connection = await aiosqlite.connect(
+        uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+    )
+    connection.row_factory = sqlite3.Row
+    if mode == "rwc":
+        await connection.execute("PRAGMA journal_mode = WAL")
+        path.chmod(0o600)
+    # FULL: a commit that was acknowledged survives a power cut (A25).
+    await connection.execute("PRAGMA synchronous = FULL")
+    await connection.execute("PRAGMA foreign_keys = ON")
+    return connection

@@ -1,0 +1,228 @@
+"""An outgoing payment: its states, and the only two functions that move it between them.
+
+`plan_payment` decides what is reserved before anything is sent, `apply_outcome` what becomes
+of it afterwards. Nothing but an outcome that the backend states as final, or a recorded
+proof, gives held money back (`docs/money.md`).
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from hashlib import sha256
+from typing import assert_never
+
+from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.ledger import (
+    LOSS,
+    Entry,
+    EntryKind,
+    available,
+    held,
+    node,
+)
+from nwc_service.wallet.outcome import Failed, InFlight, NotSent, Outcome, Settled, Unknown
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    Msat,
+    PaymentHash,
+    PaymentId,
+    Preimage,
+)
+
+
+class PaymentState(StrEnum):
+    """RESERVED -> DISPATCHED -> (UNKNOWN ->) SETTLED | RELEASED; the last two never change."""
+
+    RESERVED = "RESERVED"  # held, and proof that nothing was sent
+    DISPATCHED = "DISPATCHED"  # may have been sent, once
+    UNKNOWN = "UNKNOWN"  # was dispatched, and the backend's answer proves nothing
+    SETTLED = "SETTLED"
+    RELEASED = "RELEASED"
+
+
+LIVE_STATES = (PaymentState.RESERVED, PaymentState.DISPATCHED, PaymentState.UNKNOWN)
+
+
+class PaymentKind(StrEnum):
+    BOLT11 = "bolt11"
+    INTERNAL = "internal"  # between two accounts of this service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """`fee_reserve_msat` is what is held beside the amount, and the cap that the node gets."""
+
+    payment_id: PaymentId
+    account_id: AccountId
+    connection_id: ConnectionId | None
+    kind: PaymentKind
+    state: PaymentState
+    backend: BackendName | None
+    payment_hash: PaymentHash
+    invoice: str
+    description: str
+    description_hash: str | None
+    amount_msat: Msat
+    amount_is_override: bool  # the invoice names no amount
+    fee_reserve_msat: Msat
+    fee_msat: Msat | None = None
+    preimage: Preimage | None = None
+    metadata: str | None = None
+    created_at: int
+    expires_at: int  # of the invoice, as the node agrees to it
+    dispatched_at: int | None = None
+    settled_at: int | None = None
+    proof: str | None = None  # what allowed the release
+    budget_period: int | None = None
+
+    @property
+    def held_msat(self) -> Msat:
+        return Msat(self.amount_msat + self.fee_reserve_msat)
+
+
+@dataclass(frozen=True, slots=True)
+class FeePolicy:
+    """The fee reserve: max(floor, share of the amount rounded up)."""
+
+    floor_msat: Msat
+    share_ppm: int
+
+    def reserve_msat(self, amount_msat: Msat, *, cap_msat: Msat | None) -> Msat:
+        """`cap_msat` is what a backend without a fee limit may charge at most."""
+        share_msat = -(-amount_msat * self.share_ppm // 1_000_000)
+        return Msat(max(self.floor_msat, share_msat, cap_msat or 0))
+
+
+def proves(preimage: Preimage, payment_hash: PaymentHash) -> bool:
+    """A preimage that hashes to the payment hash is the only proof of payment."""
+    try:
+        return sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash
+    except ValueError:
+        return False
+
+
+def reserve_entries(payment: Payment) -> tuple[Entry, ...]:
+    account = payment.account_id
+    return (Entry(EntryKind.RESERVE, available(account), held(account), payment.held_msat),)
+
+
+def apply_outcome(
+    payment: Payment, outcome: Outcome, *, now: int
+) -> tuple[Payment, tuple[Entry, ...]]:
+    """The payment after `outcome`, and the entries that book it.
+
+    A final payment never changes; what a late success of a RELEASED one costs is booked to the
+    operator, never to the user.
+    """
+    if payment.state is PaymentState.SETTLED:
+        return payment, ()
+    if payment.state is PaymentState.RELEASED:
+        return payment, _late_success(payment, outcome)
+    match outcome:
+        case Settled(preimage=preimage) if proves(preimage, payment.payment_hash):
+            return _settle(payment, outcome, now=now)
+        case Settled():
+            # A success without its proof proves nothing.
+            return replace(payment, state=PaymentState.UNKNOWN), ()
+        case Failed() | NotSent():
+            proof = f"{type(outcome).__name__}: {outcome.reason} {outcome.detail}".strip()
+            return release(payment, proof=proof, now=now)
+        case InFlight():
+            return payment, ()
+        case Unknown():
+            return replace(payment, state=PaymentState.UNKNOWN), ()
+        case _:
+            assert_never(outcome)
+
+
+def release(payment: Payment, *, proof: str, now: int) -> tuple[Payment, tuple[Entry, ...]]:
+    """Give back all that is held; `proof` says why that is safe and is stored."""
+    account = payment.account_id
+    released = replace(payment, state=PaymentState.RELEASED, settled_at=now, proof=proof)
+    entry = Entry(EntryKind.RELEASE, held(account), available(account), payment.held_msat)
+    return released, (entry,)
+
+
+def _settle(
+    payment: Payment, outcome: Settled, *, now: int
+) -> tuple[Payment, tuple[Entry, ...]]:
+    # Where the backend does not tell its fee, the reserve is charged.
+    told_fee_msat = payment.fee_reserve_msat if outcome.fee_msat is None else outcome.fee_msat
+    fee_msat = Msat(min(told_fee_msat, payment.fee_reserve_msat))
+    account, backend = payment.account_id, node(_backend(payment))
+    moves = (
+        (EntryKind.SETTLE, held(account), backend, payment.amount_msat + fee_msat),
+        (
+            EntryKind.SETTLE,
+            held(account),
+            available(account),
+            payment.fee_reserve_msat - fee_msat,
+        ),
+        (EntryKind.OVERAGE, LOSS, backend, told_fee_msat - fee_msat),
+    )
+    entries = tuple(
+        Entry(kind, source, destination, Msat(amount_msat))
+        for kind, source, destination, amount_msat in moves
+        if amount_msat > 0
+    )
+    settled = replace(
+        payment,
+        state=PaymentState.SETTLED,
+        fee_msat=fee_msat,
+        preimage=outcome.preimage,
+        settled_at=outcome.settled_at or now,
+    )
+    return settled, entries
+
+
+def _late_success(payment: Payment, outcome: Outcome) -> tuple[Entry, ...]:
+    if not isinstance(outcome, Settled) or not proves(outcome.preimage, payment.payment_hash):
+        return ()
+    cost_msat = Msat(payment.amount_msat + (outcome.fee_msat or 0))
+    return (Entry(EntryKind.OVERAGE, LOSS, node(_backend(payment)), cost_msat),)
+
+
+def _backend(payment: Payment) -> BackendName:
+    if payment.backend is None:
+        raise ValueError(f"payment {payment.payment_id} was never pinned to a backend")
+    return payment.backend
+
+
+def settle_internally(
+    payment: Payment, invoice: Invoice, *, preimage: Preimage, now: int
+) -> tuple[Payment, Invoice, tuple[Entry, ...]] | None:
+    """A payment of an invoice that this service issued, booked on both sides at once.
+
+    None where the ledger alone cannot settle it: the invoice is not open and unexpired here,
+    or its preimage is not known. The stored amount counts, never the presented one (A2), and
+    there is no fee.
+    """
+    payable = invoice.state is InvoiceState.PENDING and now < invoice.expires_at
+    if not payable or not proves(preimage, payment.payment_hash):
+        return None
+    paid = replace(
+        payment,
+        kind=PaymentKind.INTERNAL,
+        state=PaymentState.SETTLED,
+        backend=None,
+        amount_msat=invoice.amount_msat,
+        fee_reserve_msat=Msat(0),
+        fee_msat=Msat(0),
+        preimage=preimage,
+        settled_at=now,
+    )
+    received = replace(
+        invoice,
+        state=InvoiceState.SETTLED,
+        received_msat=invoice.amount_msat,
+        preimage=preimage,
+        settled_at=now,
+    )
+    entry = Entry(
+        EntryKind.INTERNAL,
+        available(payment.account_id),
+        available(invoice.account_id),
+        invoice.amount_msat,
+    )
+    return paid, received, (entry,)

@@ -1,0 +1,153 @@
+"""The contract of `nwc_service.backend`, on every installed backend."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import entry_points
+
+import pytest
+
+from nwc_service.backend import (
+    ENTRY_POINT_GROUP,
+    Cap,
+    Cursor,
+    InvoiceReport,
+    KeysendRequest,
+    LightningBackend,
+    PaymentReport,
+    Unsupported,
+)
+from nwc_service.wallet.units import Msat, Preimage
+from tests.backends.contract import (
+    AMOUNT_MSAT,
+    MAX_FEE_MSAT,
+    NOBODYS_HASH,
+    RIGS,
+    Rig,
+    a_request,
+    a_spec,
+    needs,
+    ref,
+    settled_report,
+)
+
+
+def test_every_installed_backend_has_a_rig() -> None:
+    installed = {entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)}
+
+    assert installed - set(RIGS) == set()
+
+
+async def test_start_may_be_repeated(rig: Rig) -> None:
+    first = await rig.backend.start()
+
+    assert await rig.backend.start() == first
+
+
+async def test_the_history_of_receipts_lists_each_once(rig: Rig) -> None:
+    needs(rig, Cap.LIST_IN)
+    made = [await rig.backend.create_invoice(a_spec()) for _ in range(3)]
+    for report in made:
+        await rig.pay_from_outside(report.invoice)
+        await settled_report(rig.backend, report.payment_hash)
+
+    listed = [item.payment_hash async for item in pages(rig.backend, "in")]
+
+    assert sorted(listed) == sorted(report.payment_hash for report in made)
+
+
+async def test_the_history_of_payments_lists_each_once(rig: Rig) -> None:
+    needs(rig, Cap.LIST_OUT)
+    requests = [a_request(await rig.make_outside_invoice(AMOUNT_MSAT)) for _ in range(3)]
+    for request in requests:
+        await rig.backend.pay(request)
+
+    listed = [item async for item in pages(rig.backend, "out")]
+
+    assert sorted(item.payment_hash for item in listed) == sorted(
+        request.payment_hash for request in requests
+    )
+    assert all(isinstance(item, PaymentReport) for item in listed)
+
+
+async def pages(
+    backend: LightningBackend, side: str
+) -> AsyncIterator[PaymentReport | InvoiceReport]:
+    cursor: Cursor | None = None
+    while True:
+        page = await backend.list_history("in" if side == "in" else "out", cursor, 2)
+        for item in page.items:
+            yield item
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+async def test_another_start_finds_everything_as_it_was(rig: Rig) -> None:
+    made = await rig.backend.create_invoice(a_spec())
+    request = a_request(await rig.make_outside_invoice(AMOUNT_MSAT))
+    outcome = await rig.backend.pay(request)
+    balance = await rig.backend.balance()
+    info = await rig.backend.start()
+
+    await rig.reopen()
+
+    assert await rig.backend.start() == info
+    assert await rig.backend.balance() == balance
+    assert await rig.backend.lookup_payment(ref(request)) == outcome
+    assert await rig.backend.lookup_invoice(made.payment_hash) == made
+
+
+KEYSEND = KeysendRequest(
+    our_id="keysend",
+    destination="02" + "11" * 32,
+    amount_msat=Msat(AMOUNT_MSAT),
+    preimage=Preimage("12" * 32),
+    tlvs={},
+    max_fee_msat=MAX_FEE_MSAT,
+    timeout_s=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("cap", "call"),
+    [
+        pytest.param(Cap.SIGN, lambda b: b.sign_message("hello"), id="sign"),
+        pytest.param(Cap.HOLD, lambda b: b.resolve_hold(NOBODYS_HASH, None), id="resolve-hold"),
+        pytest.param(
+            Cap.HOLD, lambda b: b.create_invoice(a_spec(hold_hash=NOBODYS_HASH)), id="hold"
+        ),
+        pytest.param(Cap.KEYSEND, lambda b: b.pay(KEYSEND), id="keysend"),
+        pytest.param(
+            Cap.CANCEL_INVOICE, lambda b: b.cancel_invoice(NOBODYS_HASH), id="cancel-invoice"
+        ),
+        pytest.param(Cap.LIST_IN, lambda b: b.list_history("in", None, 1), id="list-in"),
+        pytest.param(Cap.LIST_OUT, lambda b: b.list_history("out", None, 1), id="list-out"),
+        pytest.param(
+            Cap.AMOUNTLESS_CREATE, lambda b: b.create_invoice(a_spec(None)), id="no-amount"
+        ),
+        pytest.param(
+            Cap.OWN_PREIMAGE,
+            lambda b: b.create_invoice(a_spec(preimage="12" * 32)),
+            id="own-preimage",
+        ),
+        pytest.param(
+            Cap.DESCRIPTION_HASH,
+            lambda b: b.create_invoice(a_spec(description_hash="ab" * 32)),
+            id="description-hash",
+        ),
+    ],
+)
+async def test_what_a_backend_cannot_do_it_refuses_before_any_io(
+    rig: Rig, cap: Cap, call: Callable[[LightningBackend], Awaitable[object]]
+) -> None:
+    if cap in rig.backend.caps:
+        pytest.skip(f"this backend has {cap.name}")
+    # With I/O, this would be BackendUnavailable.
+    await rig.backend.close()
+
+    with pytest.raises(Unsupported):
+        await call(rig.backend)
+
+
+async def test_a_command_of_nobody_is_unsupported(rig: Rig) -> None:
+    with pytest.raises(Unsupported):
+        await rig.backend.command("no such command", {})
