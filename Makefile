@@ -10,7 +10,7 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev run demo test check format lock clean
+.PHONY: install install-dev real-parts run demo test check format lock clean
 
 install: $(VENV)/.run-installed
 
@@ -18,12 +18,13 @@ run: install
 	$(BIN)/nwc-service serve --welcome
 
 demo: install-dev
+	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m tests.demo
 
-test: install-dev
+test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)
 
-check: install-dev
+check: real-parts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -31,6 +32,11 @@ check: install-dev
 	$(BIN)/python -m pytest $(PYTEST)
 
 install-dev: $(VENV)/.dev-installed
+
+# What the tests use beside the service: other people's clients, and a real LNbits.
+real-parts: install-dev
+	$(BIN)/python -m tests.clients.install
+	PATH="$(abspath $(TOOLS))/uv/bin:$$PATH" $(BIN)/python -m tests.backends.lnbits_server install
 
 format: install-dev
 	$(BIN)/ruff format .

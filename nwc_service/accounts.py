@@ -10,18 +10,11 @@ from nwc_service.spend import Spender
 from nwc_service.store import ledger
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import Account
+from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
 from nwc_service.wallet.units import MAX_MSAT, AccountId, BackendName, Msat
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
-
-
-class Refused(Exception):
-    """The operator's command is refused and changed nothing; the message says why."""
-
-
-class NotFound(Refused):
-    """There is no such account, connection or payment."""
 
 
 class Accounts:

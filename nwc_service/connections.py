@@ -8,7 +8,7 @@ from enum import StrEnum
 from secrets import token_hex
 from typing import TypeVar
 
-from nwc_service.accounts import Accounts, NotFound, Refused
+from nwc_service.accounts import Accounts
 from nwc_service.answers import Clock
 from nwc_service.directory import Directory
 from nwc_service.keyring import Keyring
@@ -19,6 +19,7 @@ from nwc_service.nostr.keys import InvalidKey, Keypair, parse_public_key
 from nwc_service.store import connections
 from nwc_service.store.database import Database
 from nwc_service.wallet.budget import Budget, Renewal
+from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.units import MAX_MSAT, ConnectionId, Msat
 
 RELAY_URL = re.compile(r"wss?://[^\s/?#]+[^\s]*")

@@ -5,7 +5,6 @@ They read one database transaction and write nothing, so they work with the serv
 
 from collections.abc import Callable
 
-from nwc_service.accounts import NotFound
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import connections, history, invoices, ledger, payments
@@ -14,6 +13,7 @@ from nwc_service.store.database import Tx
 from nwc_service.store.history import Query
 from nwc_service.store.ledger import Account
 from nwc_service.wallet.budget import period_start, renews_at
+from nwc_service.wallet.errors import NotFound
 from nwc_service.wallet.invoice import Invoice
 from nwc_service.wallet.payment import Payment
 from nwc_service.wallet.units import AccountId, ConnectionId, InvoiceId, PaymentId

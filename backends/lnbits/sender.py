@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 from backends.lnbits.api import PAYMENTS, LnbitsApi, NoReply, NotReached, Reply
 from backends.lnbits.fee_cap import FeeCap
@@ -127,16 +128,14 @@ class Sender:
         self, payment_hash: PaymentHash, outcome: Outcome, *, deadline: float
     ) -> Outcome:
         """LNbits answers "pending" after a few seconds: look on until the time is up."""
-        loop = asyncio.get_running_loop()
         pause_s = FIRST_PAUSE_S
-        while isinstance(outcome, InFlight | Unknown) and loop.time() + pause_s < deadline:
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            try:
-                found = await self.look_up(payment_hash)
-            except BackendUnavailable:
-                continue
-            outcome = found or outcome
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                while isinstance(outcome, InFlight | Unknown):
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                    with suppress(BackendUnavailable):
+                        outcome = await self.look_up(payment_hash) or outcome
         return outcome
 
 

@@ -13,7 +13,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service import __version__, views
-from nwc_service.accounts import Accounts, NotFound, Refused
+from nwc_service.accounts import Accounts
 from nwc_service.answers import Clock
 from nwc_service.backend import (
     BackendUnavailable,
@@ -28,7 +28,7 @@ from nwc_service.relays import Relays
 from nwc_service.store.audit import audit
 from nwc_service.store.database import Database, Tx
 from nwc_service.views import View
-from nwc_service.wallet.errors import RequestError
+from nwc_service.wallet.errors import NotFound, Refused, RequestError
 from nwc_service.wallet.units import BackendName, ConnectionId
 
 

@@ -7,21 +7,23 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 from urllib.parse import quote
 
-import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from nwc_service import datadir
-from nwc_service.accounts import Refused
 from nwc_service.backend import BadRequest, Unsupported
 from nwc_service.config import ConfigError, Settings, load_settings
 from nwc_service.store.database import Database, StoreError
 from nwc_service.store.sqlite import open_sqlite
 from nwc_service.views import View
+from nwc_service.wallet.errors import Refused
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ DataDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 REQUEST_TIMEOUT_S = 60.0
-EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported, httpx.HTTPError, OSError)
+EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported, OSError)
 
 
 class Failure(Exception):
@@ -86,6 +88,8 @@ def call(
         address = "/".join(
             [url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)]
         )
+        import httpx  # only here: it takes long to load
+
         try:
             response = httpx.request(
                 method,
@@ -97,6 +101,8 @@ def call(
             )
         except httpx.ConnectError as error:
             raise Failure(f"no service answers at {url}: is it running?") from error
+        except httpx.HTTPError as error:
+            raise Failure(f"the service at {url} did not answer: {error!r}") from error
         if response.is_error:
             raise Failure(_detail(response))
         return response.json()
@@ -114,7 +120,7 @@ def _admin(data_dir: Path) -> tuple[str, str]:
     return url, token
 
 
-def _detail(response: httpx.Response) -> str:
+def _detail(response: "httpx.Response") -> str:
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

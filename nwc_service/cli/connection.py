@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Annotated
 
-import segno
 import typer
 
 from nwc_service import views
@@ -85,10 +84,12 @@ def create(
     view = call(data_dir, "POST", ["connections"], body)
     show(view, as_json=as_json)
     if not as_json and view["uri"] and sys.stdout.isatty():
-        print_qr(view["uri"])
+        _print_qr(view["uri"])
 
 
-def print_qr(uri: str) -> None:
+def _print_qr(uri: str) -> None:
+    import segno  # only here: a list needs no QR code
+
     segno.make(uri, error="l").terminal(compact=True)
 
 

@@ -34,7 +34,8 @@ class RelayLimits:
     # 600 requests a second, each with a subscription of its own, and for 200 refusals.
     tokens_per_s: float = 2_000
     token_burst: float = 8_000
-    unsent_bytes: int = 4 * 1024 * 1024  # a reader slower than this is disconnected
+    unsent_bytes: int = 1024 * 1024  # who leaves more unread is disconnected
+    unread_s: float = 30  # likewise who leaves replies of half as much unread for so long
 
     max_age_s: int = 300
     max_ahead_s: int = 60

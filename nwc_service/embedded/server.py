@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import orjson
 import structlog
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
@@ -18,6 +18,7 @@ from nwc_service import __version__
 from nwc_service.embedded.auth import host_of
 from nwc_service.embedded.hub import Hub
 from nwc_service.embedded.limits import RelayLimits, SocketCount
+from nwc_service.embedded.outlet import Outlet
 from nwc_service.embedded.session import Session
 from nwc_service.nostr.event import Event
 
@@ -105,6 +106,7 @@ class _Listener:
             compression=None,
             server_header=None,
             max_size=self._limits.frame_bytes,
+            write_limit=self._limits.unsent_bytes,
             open_timeout=self._limits.open_timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=self._limits.ping_interval_s,
@@ -142,41 +144,23 @@ class _Listener:
         return CountedConnection
 
     async def _serve(self, socket: ServerConnection) -> None:
+        outlet = Outlet(socket, self._limits)
         session = Session(
             self._hub,
             challenge=secrets.token_hex(16),
             hosts=self._hosts_of(socket),
-            deliver=lambda text: self._deliver(socket, text),
+            deliver=outlet.deliver,
             clock=time.monotonic,
         )
         try:
-            await self._converse(socket, session)
+            await outlet.reply(session.greeting())
+            await _converse(socket, session, outlet)
         except ConnectionClosed:
             pass
         except Exception:  # one client's session must not be silent about a bug of ours
             log.exception("embedded_relay.session_failed")
         finally:
             session.close()
-
-    async def _converse(self, socket: ServerConnection, session: Session) -> None:
-        await socket.send(session.greeting())
-        frames = 0
-        async for frame in socket:
-            for reply in session.receive(frame):
-                await socket.send(reply)
-            frames += 1
-            if wait_s := session.wait_s():
-                await _pause(socket, wait_s)
-            elif frames % FRAMES_PER_TURN == 0:
-                await asyncio.sleep(0)
-
-    def _deliver(self, socket: ServerConnection, text: str) -> None:
-        """Send without waiting; a client that does not read is cut off."""
-        if socket.transport.is_closing():
-            return
-        broadcast([socket], text)
-        if socket.transport.get_write_buffer_size() > self._limits.unsent_bytes:
-            socket.transport.abort()
 
     def _hosts_of(self, socket: ServerConnection) -> frozenset[str]:
         """This relay's names, and the address at which this client found it."""
@@ -197,6 +181,18 @@ class _Listener:
         for header in ("Origin", "Headers", "Methods"):
             response.headers[f"Access-Control-Allow-{header}"] = "*"
         return response
+
+
+async def _converse(socket: ServerConnection, session: Session, outlet: Outlet) -> None:
+    frames = 0
+    async for frame in socket:
+        for reply in session.receive(frame):
+            await outlet.reply(reply)
+        frames += 1
+        if wait_s := session.wait_s():
+            await _pause(socket, wait_s)
+        elif frames % FRAMES_PER_TURN == 0:
+            await asyncio.sleep(0)
 
 
 async def _pause(socket: ServerConnection, wait_s: float) -> None:

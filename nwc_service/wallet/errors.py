@@ -1,6 +1,8 @@
-"""Refusals that a client is told of: NIP-47 error codes and the exception that carries one.
+"""Refusals. In each case nothing was changed and the message is safe to show.
 
-RequestError: the request is refused, nothing was done. Its message is safe to send.
+RequestError    a client's request, with its NIP-47 error code
+Refused         an operator's command
+└ NotFound      that names what is not there
 """
 
 from enum import StrEnum
@@ -29,3 +31,11 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class Refused(Exception):
+    """The operator's command is refused; the message says why."""
+
+
+class NotFound(Refused):
+    """There is no such account, connection or payment."""

@@ -195,6 +195,40 @@ async def test_who_does_not_read_is_cut_off_and_holds_up_nobody() -> None:
     assert received < event_count
 
 
+async def test_who_asks_and_does_not_read_is_cut_off_too() -> None:
+    limits = RelayLimits(unsent_bytes=256 * 1024, unread_s=0.1, stored_bytes=2**30)
+    event_count = 400
+    big = "x" * 60_000
+
+    async with relay_of_its_own(limits=limits) as relay, raw_client(relay.url) as slow:
+        for number in range(event_count):
+            relay.publish(
+                an_event(WALLET, 23195, [("p", CLIENT.public_key)], content=f"{number} {big}")
+            )
+        await slow.send("REQ", "all", {"#p": [CLIENT.public_key]})
+        slow.socket.transport.pause_reading()
+        await asyncio.sleep(0.5)
+        slow.socket.transport.resume_reading()
+        received = await count_until_cut_off(slow)
+
+    assert received < event_count
+
+
+async def test_who_asks_for_much_and_reads_gets_it_all() -> None:
+    limits = RelayLimits(unsent_bytes=256 * 1024)
+    event_count = 100
+    big = "x" * 60_000
+
+    async with relay_of_its_own(limits=limits) as relay, raw_client(relay.url) as client:
+        for number in range(event_count):
+            relay.publish(
+                an_event(WALLET, 23195, [("p", CLIENT.public_key)], content=f"{number} {big}")
+            )
+        stored = await client.stored({"#p": [CLIENT.public_key]})
+
+    assert len(stored) == event_count
+
+
 async def test_who_sends_too_much_is_read_more_slowly() -> None:
     limits = RelayLimits(tokens_per_s=100, token_burst=10)
 
