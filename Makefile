@@ -10,7 +10,7 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test check format lock clean
+.PHONY: install install-dev real-parts run demo test lint check format lock clean
 
 install: $(VENV)/.run-installed
 
@@ -24,12 +24,13 @@ demo: install-dev
 test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)
 
-check: real-parts
+lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest $(PYTEST)
+
+check: lint test
 
 install-dev: $(VENV)/.dev-installed
 

@@ -15,7 +15,7 @@ GRAMMAR = (
 )
 
 _WRAPPED = re.compile(r"max\s*\((.*)\)")
-_TERM = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)(%|msats?|sats?|)")
+_TERM = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)(%|msats?|sats?|)")
 
 
 @dataclass(frozen=True, slots=True)
