@@ -181,11 +181,16 @@ async def _relays(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> Re
             advertised_urls=public_urls or settings.urls,
         )
     embedded = await _embedded(edges, stack=stack, pool=pool)
+    local_url = embedded.url.replace("//0.0.0.0:", "//127.0.0.1:").replace(
+        "//[::]:", "//[::1]:"
+    )
+    if not public_urls and local_url != embedded.url:
+        log.warning("relay.public_url_missing", advertised=local_url)
     return Relays(
         pool,
         embedded=embedded,
-        own_urls=(embedded.url, *public_urls),
-        advertised_urls=public_urls or (embedded.url,),
+        own_urls=(local_url, *public_urls),
+        advertised_urls=public_urls or (local_url,),
     )
 
 

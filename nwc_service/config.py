@@ -31,7 +31,7 @@ Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
 class RelaySettings(_Section):
     urls: tuple[RelayUrl, ...] = ()
     public_url: RelayUrl | None = None
-    rate_per_s: Annotated[float, Field(gt=0)] = 500
+    rate_per_s: Annotated[float, Field(gt=0)] = 2000
 
 
 class EmbeddedRelaySettings(_Section):

@@ -80,8 +80,12 @@ class Dispatcher:
         self._complaints = Buckets(Rate(per_s=1, burst=1))
         self._in_progress: Counter[str] = Counter()
 
-    def submit(self, event: Event) -> None:
-        """Take a request event whose signature holds. Never blocks and never raises."""
+    def submit(self, event: Event, repeated: bool) -> None:  # noqa: FBT001 (a callback)
+        """Take a request event whose signature holds. Never blocks and never raises.
+
+        `repeated` events were taken before: a read is not answered again, and whatever changed
+        something gets its stored answer.
+        """
         connection = self._directory.by_wallet(event.tag_value("p") or "")
         if connection is None or connection.client_pubkey != event.pubkey:
             return
@@ -92,11 +96,11 @@ class Dispatcher:
                 self._spawn(self._refuse_for_rate(connection, event))
             return
         self._in_progress[key] += 1
-        self._spawn(self._run(connection, event))
+        self._spawn(self._run(connection, event, repeated=repeated))
 
-    async def _run(self, connection: Connection, event: Event) -> None:
+    async def _run(self, connection: Connection, event: Event, *, repeated: bool) -> None:
         try:
-            await self._handle(connection, event)
+            await self._handle(connection, event, repeated=repeated)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -108,7 +112,7 @@ class Dispatcher:
             if not self._in_progress[connection.connection_id]:
                 del self._in_progress[connection.connection_id]
 
-    async def _handle(self, connection: Connection, event: Event) -> None:
+    async def _handle(self, connection: Connection, event: Event, *, repeated: bool) -> None:
         if not self._is_timely(event, max_age_s=self._policy.max_age_s):
             return
         if not connection.is_live(self._clock()):
@@ -129,7 +133,9 @@ class Dispatcher:
             self._complain(connection, event, error=RequestError(ErrorCode.OTHER, str(error)))
             return
         claim = _claim(connection, event, method=request.method, encryption=encryption)
-        await self._answer(Caller(connection, claim), request, event=event)
+        method = METHODS.get(request.method)
+        if not repeated or (method is not None and method.mutates):
+            await self._answer(Caller(connection, claim), request, event=event)
 
     async def _answer(self, caller: Caller, request: Request, *, event: Event) -> None:
         method = METHODS.get(request.method)

@@ -62,6 +62,10 @@ class InvoiceOrder:
     metadata: str | None
 
 
+class _Reused(Exception):
+    """The node gave out an invoice that it had given out before."""
+
+
 class Receiver:
     def __init__(
         self,
@@ -142,6 +146,10 @@ class Receiver:
             log.warning("invoice.backend_unavailable", backend=invoice.backend)
             unavailable = RequestError(ErrorCode.INTERNAL, "the node cannot be reached")
             await self._fail(invoice, unavailable)
+        except Exception:
+            # A backend that breaks its word: nobody has seen what it may have made.
+            log.exception("invoice.backend_raised", backend=invoice.backend)
+            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "the node failed"))
         else:
             failpoint("after_invoice_created")
             await self._store(invoice, made)
@@ -162,11 +170,18 @@ class Receiver:
         body = transaction.from_invoice(made, now=self._clock())
 
         async def work(tx: Tx) -> list[Outgoing]:
+            if made.payment_hash and await invoices.is_known(tx, made.payment_hash):
+                raise _Reused
             if not await invoices.update(tx, made, expected=(InvoiceState.REQUESTED,)):
                 return []
             return await self._answer(tx, requested, result=body)
 
-        self._outbox.push(await self._db.write(work))
+        try:
+            self._outbox.push(await self._db.write(work))
+        except _Reused:
+            log.error("invoice.hash_reused", backend=requested.backend)
+            error = RequestError(ErrorCode.INTERNAL, "the node made an invoice twice")
+            await self._fail(requested, error)
 
     async def _fail(self, invoice: Invoice, error: RequestError) -> None:
         canceled = replace(invoice, state=InvoiceState.CANCELED)

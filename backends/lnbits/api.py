@@ -1,7 +1,9 @@
 """HTTP with LNbits: what was surely not sent, what may have been, and what it answered."""
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeVar
 
 import httpx
@@ -164,9 +166,16 @@ class LnbitsApi:
             base_url=self._options.url,
             timeout=self._options.timeout_s,
             limits=limits,
+            verify=tls_context(),
             trust_env=False,  # a proxy that repeats a request would be one more sender
             follow_redirects=False,
         )
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    """SSL_CERT_FILE names the authorities of an operator who has their own."""
+    return httpx.create_ssl_context()
 
 
 def _json(response: httpx.Response) -> object:

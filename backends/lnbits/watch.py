@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from backends.lnbits.api import tls_context
 from backends.lnbits.options import Options
 from backends.lnbits.wire import WakeUp
 from nwc_service.backend import BackendUnavailable, Cursor, InvoiceReport, InvoiceStatus
@@ -131,6 +132,7 @@ class Watch:
             open_timeout=self.options.timeout_s,
             max_size=MAX_MESSAGE_BYTES,
             proxy=None,
+            ssl=tls_context() if base.startswith("wss") else None,
             logger=_SILENT,
         )
 

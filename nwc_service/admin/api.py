@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from secrets import compare_digest
 from typing import Annotated, Literal
 
+import structlog
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi import params as fastapi_params
 from fastapi.exceptions import RequestValidationError
@@ -45,6 +46,8 @@ class State:
     node_info: Mapping[BackendName, NodeInfo]
     clock: Clock
 
+
+log = structlog.get_logger()
 
 Guard = Sequence[fastapi_params.Depends]
 
@@ -146,18 +149,27 @@ def _health(app: FastAPI, state: State) -> None:
         async def ping(tx: Tx) -> None:
             await tx.one("SELECT 1 AS one")
 
-        await state.db.read(ping)
+        database = await _succeeds(state.db.read(ping))
         backends = {name: name in state.node_info for name in state.backends}
-        ready = all(backends.values()) and state.relays.is_ready
+        ready = database and all(backends.values()) and state.relays.is_ready
         answer: View = {
             "ready": ready,
-            "database": True,
+            "database": database,
             "backends": backends,
             "relays": state.relays.is_ready,
         }
         if any(Cap.SIMULATED in backend.caps for backend in state.backends.values()):
             answer["notice"] = "simulated Lightning: no real money moves"
         return JSONResponse(answer, status_code=200 if ready else 503)
+
+
+async def _succeeds(work: Awaitable[None]) -> bool:
+    try:
+        await work
+    except Exception:
+        log.exception("health.database_failed")
+        return False
+    return True
 
 
 def _account_routes(app: FastAPI, state: State, *, guard: Guard) -> None:

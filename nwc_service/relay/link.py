@@ -86,6 +86,7 @@ class Link:
                     keeper.cancel()
         finally:
             self._is_over = True
+            self._auth_settled.set()
             for event_id in list(self._answers):
                 self._resolve(lost(event_id))
 

@@ -23,11 +23,12 @@ MAX_CONTENT_CHARS = 64 * 1024
 KEYS_PER_SUBSCRIPTION = 1000  # 67 KB of a frame, which relays cap at 128 KiB
 PUBLISH_TIMEOUT_S = 5.0
 BACKFILL_S = 300
-SEEN_IDS = 200_000
+SEEN_IDS = 100_000
 ECHO_S = 2
 """The same event comes from several relays within this time; later it is a repetition."""
 
-OnRequest = Callable[[Event], None]
+OnRequest = Callable[[Event, bool], None]
+"""A request event, and whether it was handed over before."""
 
 
 class RelayPool:
@@ -88,8 +89,9 @@ class RelayPool:
         """An event whose id and signature hold."""
         if self._is_echo(event.id):
             return
+        repeated = event.id in self._seen
         self._remember(event.id)
-        self._on_request(event)
+        self._on_request(event, repeated)
 
     def _is_candidate(self, raw: Mapping[str, object]) -> bool:
         content = raw.get("content")

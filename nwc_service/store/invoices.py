@@ -89,6 +89,15 @@ async def by_hash(tx: Tx, *, backend: BackendName, payment_hash: PaymentHash) ->
     return from_row(row) if row else None
 
 
+async def is_known(tx: Tx, payment_hash: PaymentHash) -> bool:
+    """Whether any invoice of the whole ledger has it."""
+    row = await tx.one(
+        "SELECT 1 AS known FROM invoice WHERE payment_hash = :payment_hash",
+        payment_hash=payment_hash,
+    )
+    return row is not None
+
+
 async def of_account(
     tx: Tx,
     *,

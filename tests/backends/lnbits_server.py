@@ -271,6 +271,7 @@ async def call(
     key: str | None = None,
     bearer: str | None = None,
     json: Mapping[str, object] | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> Mapping[str, object]:
     """One request on a connection of its own; raises on any HTTP error."""
     headers = {"X-Api-Key": key} if key else {}
@@ -279,7 +280,7 @@ async def call(
     async with httpx.AsyncClient(
         trust_env=False, verify=False, timeout=CALL_TIMEOUT_S
     ) as client:
-        response = await client.request(method, url, headers=headers, json=json)
+        response = await client.request(method, url, headers=headers, json=json, params=query)
     response.raise_for_status()
     answer: Mapping[str, object] = response.json()
     return answer

@@ -253,6 +253,7 @@ async def test_every_key_is_authenticated_and_all_is_subscribed_again() -> None:
 
 async def test_a_new_key_is_authenticated_with_the_same_challenge() -> None:
     authors: list[object] = []
+    subscribed: list[object] = []
 
     async def play(peer: Peer) -> None:
         await peer.send("AUTH", "prove it")
@@ -261,33 +262,55 @@ async def test_a_new_key_is_authenticated_with_the_same_challenge() -> None:
                 case ["AUTH", {"id": event_id, "pubkey": author}]:
                     authors.append(author)
                     await peer.send("OK", event_id, True, "")
+                case ["REQ", name, _]:
+                    subscribed.append(name)
 
     service = Service()
     service.keys = [WALLET]
     async with scripted_relay(play) as url, service.connected_to(url) as connection:
-        await until(lambda: len(authors) == 1)
+        await until(lambda: len(subscribed) == 2)
         service.keys = [WALLET, OTHER_WALLET]
         await connection.refresh()
         await until(lambda: len(authors) == 2)
+        await connection.publish(RESPONSE, timeout_s=0.05)
 
     assert authors == [WALLET.public_key, OTHER_WALLET.public_key]
+    assert len(subscribed) == 2, "all over again only for the first"
+
+
+async def test_a_new_challenge_is_answered_with_every_key_again() -> None:
+    challenges: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "first")
+        while len(challenges) < 2:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "tags": [_, ["challenge", challenge]]}]:
+                    challenges.append(challenge)
+                    await peer.send("OK", event_id, True, "")
+                    await peer.send("AUTH", "second")
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url):
+        await until(lambda: len(challenges) == 2)
+
+    assert challenges == ["first", "second"]
 
 
 async def test_auth_required_is_obeyed_and_the_event_sent_once_more() -> None:
+    verbs: list[object] = []
+
     async def play(peer: Peer) -> None:
-        await peer.subscribed()
-        await peer.receive()
-        await peer.send("AUTH", "prove it")
-        await peer.send("OK", RESPONSE.id, False, "auth-required: who are you?")
-        _, auth = await peer.receive()
-        assert isinstance(auth, dict)
-        await peer.send("OK", auth["id"], True, "")
         while True:
-            match await peer.receive():
-                case ["REQ", name, _]:
-                    await peer.send("EOSE", name)
-                case ["EVENT", _]:
-                    await peer.send("OK", RESPONSE.id, True, "")
+            message = await peer.receive()
+            verbs.append(message[0])
+            match message:
+                case ["EVENT", {"id": event_id}] if "AUTH" not in verbs:
+                    await peer.send("AUTH", "prove it")
+                    await peer.send("OK", event_id, False, "auth-required: who are you?")
+                case ["EVENT" | "AUTH", {"id": event_id}]:
+                    await peer.send("OK", event_id, True, "")
 
     service = Service()
     service.keys = [WALLET]
@@ -295,6 +318,25 @@ async def test_auth_required_is_obeyed_and_the_event_sent_once_more() -> None:
         got = await connection.publish(RESPONSE, timeout_s=5)
 
     assert got == PublishResult(True, "")
+    assert verbs == ["REQ", "EVENT", "AUTH", "REQ", "EVENT"]
+
+
+async def test_a_relay_that_goes_instead_of_authenticating_is_lost_at_once() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.subscribed()
+        await peer.receive()
+        await peer.send("AUTH", "prove it")
+        await peer.send("OK", RESPONSE.id, False, "auth-required: who are you?")
+        await peer.receive()
+        peer.socket.transport.abort()
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        async with asyncio.timeout(2):
+            got = await connection.publish(RESPONSE, timeout_s=60)
+
+    assert got == PublishResult(False, "error: the connection was lost")
 
 
 @pytest.mark.parametrize(
@@ -338,6 +380,9 @@ async def test_a_subscription_closed_before_authentication_is_opened_by_it(reaso
     service.keys = [WALLET]
     async with scripted_relay(play) as url, service.connected_to(url) as connection:
         await until(lambda: connection.is_subscribed)
+        is_subscribed = connection.is_subscribed
+
+    assert is_subscribed
 
 
 @pytest.mark.parametrize(

@@ -121,15 +121,22 @@ async def test_an_event_comes_once_per_subscription(relay: EmbeddedRelay) -> Non
 
 
 async def test_each_subscription_of_a_client_gets_its_own_copy(relay: EmbeddedRelay) -> None:
-    wanted = {"#p": [CLIENT.public_key]}
+    filters = {
+        "by id": {"ids": [RESPONSE.id]},
+        "by e": {"#e": [REQUEST.id]},
+        "by p": {"#p": [CLIENT.public_key]},
+        "by p again": {"#p": [CLIENT.public_key]},
+        "by author": {"authors": [WALLET.public_key]},
+        "by kind": {"kinds": [23195]},
+    }
 
     async with raw_client(relay.url) as client:
-        await client.ask("REQ", "one", wanted)
-        await client.ask("REQ", "two", wanted)
+        for name, wanted in filters.items():
+            await client.ask("REQ", name, wanted)
         relay.publish(RESPONSE)
-        names = {str((await client.receive())[1]), str((await client.receive())[1])}
+        names = {str((await client.receive())[1]) for _ in filters}
 
-    assert names == {"one", "two"}
+    assert names == filters.keys()
 
 
 async def test_a_limit_takes_the_newest_and_the_lowest_id_of_a_tie(
@@ -221,6 +228,24 @@ async def test_a_client_has_only_so_many_subscriptions(relay: EmbeddedRelay) -> 
     assert after_closing_one == ["EOSE", "20"]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        pytest.param({"ids": [RESPONSE.id]}, id="ids"),
+        pytest.param({"#e": [REQUEST.id]}, id="e-tag"),
+        pytest.param({"#p": [CLIENT.public_key]}, id="p-tag"),
+        pytest.param({"authors": [WALLET.public_key]}, id="authors"),
+    ],
+)
+async def test_who_names_something_is_always_welcome(condition: dict[str, object]) -> None:
+    limits = RelayLimits(unindexed_filters=0)
+
+    async with relay_of_its_own(limits=limits) as relay, raw_client(relay.url) as client:
+        opened = await client.ask("REQ", "narrow", condition)
+
+    assert opened == ["EOSE", "narrow"]
+
+
 async def test_few_subscriptions_may_ask_for_everything() -> None:
     limits = RelayLimits(unindexed_filters=1)
 
@@ -271,6 +296,20 @@ async def test_of_two_info_events_of_one_second_the_lowest_id_stays(
         stored = await client.stored({"kinds": [13194]})
 
     assert stored == [lowest.id]
+
+
+async def test_an_info_event_published_again_is_not_sent_again(relay: EmbeddedRelay) -> None:
+    info = an_info()
+
+    async with raw_client(relay.url) as client:
+        await client.ask("REQ", "live", {"kinds": [13194]})
+        relay.publish(info)
+        relay.publish(info)
+        live = await client.receive()
+        silent = await client.hears_nothing()
+
+    assert id_of(live) == info.id
+    assert silent
 
 
 async def test_the_info_event_of_a_connection_that_is_no_more_is_gone(
