@@ -94,9 +94,11 @@ class Reconciler:
         await asyncio.gather(*(self._look_up(payment) for payment in due))
 
     def _is_due(self, payment: Payment) -> bool:
-        if payment.payment_id in self._spender.active:
-            return False
         now = self._clock()
+        patience_s = self._spender.policy.payment_timeout_s + CALL_TIMEOUT_S
+        is_recent = now - _sent_at(payment) <= patience_s
+        if is_recent and payment.payment_id in self._spender.active:
+            return False
         due_at, wait_s = self._next_lookup.get(payment.payment_id, (now, FIRST_LOOKUP_S))
         if now < due_at:
             return False
@@ -117,7 +119,7 @@ class Reconciler:
         ref = PaymentRef(
             our_id=payment.payment_id,
             payment_hash=payment.payment_hash,
-            dispatched_at=payment.dispatched_at or payment.created_at,
+            dispatched_at=_sent_at(payment),
         )
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
@@ -142,11 +144,12 @@ class Reconciler:
         rule_h = backend.release_rule is ReleaseRule.EXPIRY
         if rule_h and self._clock() > payment.expires_at + margin_s:
             proof = f"rule H: {backend.name} knew nothing of it at {self._clock()}"
-            await self._spender.release_by_rule(payment.payment_id, proof=proof)
+            await self._spender.give_back(
+                payment.payment_id, expected=PaymentState.UNKNOWN, proof=proof
+            )
 
     async def _alarm_when_stuck(self, payment: Payment) -> None:
-        sent_at = payment.dispatched_at or payment.created_at
-        if self._clock() - sent_at > ALARM_AFTER_S:
+        if self._clock() - _sent_at(payment) > ALARM_AFTER_S:
             await self._alarm("payment_stuck", payment)
 
     async def _alarm(self, kind: str, payment: Payment) -> None:
@@ -222,6 +225,10 @@ class Reconciler:
 
     async def _open_invoices(self, name: BackendName) -> list[Invoice]:
         return await self._db.read(lambda tx: invoices.open_invoices(tx, name))
+
+
+def _sent_at(payment: Payment) -> int:
+    return payment.dispatched_at or payment.created_at
 
 
 async def _every(

@@ -28,7 +28,7 @@ from nwc_service.wallet.budget import period_start
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
-from nwc_service.wallet.outcome import Failed, FailReason, NotSent, Outcome, Unknown
+from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Unknown
 from nwc_service.wallet.payment import (
     FeePolicy,
     Payment,
@@ -115,8 +115,11 @@ class Spender:
         """After a crash: RESERVED is proof that nothing was sent, so send or release now."""
         too_late = self._clock() - payment.created_at > self.policy.max_age_s
         if too_late or self._clock() >= payment.expires_at:
-            outcome = NotSent(FailReason.EXPIRED, "interrupted before it was sent")
-            await self.record(payment.payment_id, outcome)
+            await self.give_back(
+                payment.payment_id,
+                expected=PaymentState.RESERVED,
+                proof="interrupted before it was sent",
+            )
         else:
             self._start(payment)
 
@@ -128,12 +131,14 @@ class Spender:
         log.info("payment.recorded", payment_id=payment_id, outcome=type(outcome).__name__)
         self._outbox.push(outgoing)
 
-    async def release_by_rule(self, payment_id: PaymentId, *, proof: str) -> None:
-        """Give money back whose outcome never came, on a proof that is stored with it."""
+    async def give_back(
+        self, payment_id: PaymentId, *, expected: PaymentState, proof: str
+    ) -> None:
+        """Release without an outcome, on a proof that is stored, if it is still as expected."""
 
         async def work(tx: Tx) -> list[Outgoing]:
             payment = await payments.payment(tx, payment_id)
-            if payment is None or payment.state is not PaymentState.UNKNOWN:
+            if payment is None or payment.state is not expected:
                 return []
             released, entries = release(payment, proof=proof, now=self._clock())
             outcome = Failed(FailReason.EXPIRED)
@@ -151,7 +156,7 @@ class Spender:
             raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is revoked or expired")
         standing = await payments.standing(tx, payment.payment_hash)
         if standing is not None:
-            return await self._join(tx, caller, standing=standing)
+            return await self._join(tx, caller, payment=payment, standing=standing)
         ours = await invoices.by_string(tx, payment.invoice)
         internal = ours and self._internal(payment, ours)
         if internal:
@@ -164,9 +169,11 @@ class Spender:
         await requests.wait_for(tx, caller.claim.request_id, payment.payment_id)
         return _Step(to_send=payment)
 
-    async def _join(self, tx: Tx, caller: Caller, *, standing: Payment) -> _Step:
+    async def _join(
+        self, tx: Tx, caller: Caller, *, payment: Payment, standing: Payment
+    ) -> _Step:
         """A new request for an invoice that is being paid, or was: one payment, one result."""
-        if standing.account_id != caller.connection.account_id:
+        if _asked_for(payment) != _asked_for(standing):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         await requests.wait_for(tx, caller.claim.request_id, standing.payment_id)
         if standing.state is not PaymentState.SETTLED:
@@ -243,8 +250,9 @@ class Spender:
     # --- TX-B and the one send
 
     def _start(self, payment: Payment) -> None:
-        self.active.add(payment.payment_id)
-        self._spawn(self._send(payment))
+        if payment.payment_id not in self.active:
+            self.active.add(payment.payment_id)
+            self._spawn(self._send(payment))
 
     async def _send(self, payment: Payment) -> None:
         try:
@@ -392,6 +400,10 @@ def _pinned(payment: Payment) -> BackendName:
     if payment.backend is None:
         raise ValueError(f"payment {payment.payment_id} names no backend")
     return payment.backend
+
+
+def _asked_for(payment: Payment) -> tuple[AccountId, str, Msat]:
+    return payment.account_id, payment.invoice, payment.amount_msat
 
 
 def _result(payment: Payment) -> dict[str, object]:

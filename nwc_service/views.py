@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import connections, history, invoices, ledger, payments
-from nwc_service.store.audit import Audit
+from nwc_service.store.audit import audit as run_audit
 from nwc_service.store.database import Tx
 from nwc_service.store.history import Query
 from nwc_service.store.ledger import Account
@@ -159,10 +159,11 @@ async def _budget(tx: Tx, connection: Connection, *, now: int) -> View | None:
     }
 
 
-def audit_view(audit: Audit) -> View:
+async def audit(tx: Tx) -> View:
+    found = await run_audit(tx)
     return {
-        "ok": audit.ok,
-        "accounts": audit.accounts,
-        "entries": audit.entries,
-        "problems": list(audit.problems),
+        "ok": found.ok,
+        "accounts": found.accounts,
+        "entries": found.entries,
+        "problems": list(found.problems),
     }

@@ -181,6 +181,6 @@ def tls_context() -> ssl.SSLContext:
 def _json(response: httpx.Response) -> object:
     try:
         body: object = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body

@@ -43,7 +43,9 @@ class Sender:
         self._sends.add(send)
         send.add_done_callback(self._sends.discard)
         done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 2 * GRACE_S)
-        return send.result() if done else Unknown("no answer from LNbits yet")
+        if not done or send.cancelled():
+            return Unknown("no answer from LNbits yet")
+        return send.result()
 
     async def close(self) -> None:
         """What is still under way is found again by its hash."""

@@ -26,7 +26,6 @@ from nwc_service.backend import (
 )
 from nwc_service.connections import Connections, Wish
 from nwc_service.relays import Relays
-from nwc_service.store.audit import audit
 from nwc_service.store.database import Database, Tx
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound, Refused, RequestError
@@ -243,7 +242,7 @@ def _other_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
 
     @app.get("/api/v1/audit", dependencies=guard)
     async def run_audit() -> View:
-        return views.audit_view(await state.db.read(audit))
+        return await state.db.read(views.audit)
 
     @app.post("/api/v1/backends/{backend_type}/commands/{command}", dependencies=guard)
     async def backend_command(

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from nwc_service import views
-from nwc_service.cli.common import DataDir, Json, call, is_remote, read, show, show_list
+from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
 
 app = typer.Typer(
     help="Accounts: subaccounts with a balance of their own.", no_args_is_help=True
@@ -24,22 +24,14 @@ def create(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
 @app.command("list")
 def list_(data_dir: DataDir = None, as_json: Json = False) -> None:
     """All accounts."""
-    if is_remote():
-        rows = call(data_dir, "GET", ["accounts"])
-    else:
-        rows = read(data_dir, lambda database: database.read(views.accounts))
+    rows = look(data_dir, ["accounts"], views.accounts)
     show_list(rows, as_json=as_json, columns=COLUMNS)
 
 
 @app.command("show")
 def show_(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
     """One account."""
-    if is_remote():
-        view = call(data_dir, "GET", ["accounts", name])
-    else:
-        view = read(
-            data_dir, lambda database: database.read(lambda tx: views.account(tx, name))
-        )
+    view = look(data_dir, ["accounts", name], lambda tx: views.account(tx, name))
     show(view, as_json=as_json)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -17,7 +17,7 @@ from rich.table import Table
 from nwc_service import datadir
 from nwc_service.backend import BadRequest, Unsupported
 from nwc_service.config import ConfigError, Settings, load_settings
-from nwc_service.store.database import Database, StoreError
+from nwc_service.store.database import StoreError, Work
 from nwc_service.store.sqlite import open_sqlite
 from nwc_service.views import View
 from nwc_service.wallet.errors import Refused
@@ -64,13 +64,22 @@ def settings(data_dir: Path | None) -> Settings:
     return load_settings(data_dir=data_dir)
 
 
-def read(data_dir: Path | None, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Read the database itself, so that it works while the service is down."""
+def look(
+    data_dir: Path | None,
+    path: Sequence[str],
+    work: Work[T],
+    *,
+    account: str | None = None,
+) -> T:
+    """Read the database itself, so that it works while the service is down; or ask the service
+    that `NWC_ADMIN_URL` names, whose database may be elsewhere."""
+    if os.environ.get("NWC_ADMIN_URL"):
+        found: T = call(data_dir, "GET", path, query={"account": account} if account else None)
+        return found
 
     async def run() -> T:
-        path = settings(data_dir).database_path
-        async with open_sqlite(path, read_only=True) as database:
-            return await work(database)
+        async with open_sqlite(settings(data_dir).database_path, read_only=True) as database:
+            return await database.read(work)
 
     with failing_in_one_line():
         return asyncio.run(run())
@@ -81,6 +90,8 @@ def call(
     method: str,
     path: Sequence[str],
     body: Mapping[str, object] | None = None,
+    *,
+    query: Mapping[str, str] | None = None,
 ) -> Any:
     """Ask the running service through its admin API; the JSON of its answer."""
     with failing_in_one_line():
@@ -95,6 +106,7 @@ def call(
                 method,
                 address,
                 json=body,
+                params=query,
                 headers={"Authorization": f"Bearer {token}"},
                 timeout=REQUEST_TIMEOUT_S,
                 trust_env=False,
@@ -125,11 +137,6 @@ def _detail(response: "httpx.Response") -> str:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return f"the service answered {response.status_code}"
-
-
-def is_remote() -> bool:
-    """With `NWC_ADMIN_URL` set there may be no database here to read."""
-    return bool(os.environ.get("NWC_ADMIN_URL"))
 
 
 def show(view: View, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nwc_service import views
-from nwc_service.cli.common import DataDir, Json, call, is_remote, read, show, show_list
+from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import meta
 from nwc_service.store.database import Tx
@@ -100,37 +100,26 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """All connections, or those of one account."""
-    if is_remote():
-        rows = [
-            row
-            for row in call(data_dir, "GET", ["connections"])
-            if account in (None, row["account"])
-        ]
-    else:
 
-        async def work(tx: Tx) -> list[View]:
-            return await views.connection_list(
-                tx, account_name=account, relays_of=await _relays_of(tx), now=int(time.time())
-            )
+    async def work(tx: Tx) -> list[View]:
+        return await views.connection_list(
+            tx, account_name=account, relays_of=await _relays_of(tx), now=int(time.time())
+        )
 
-        rows = read(data_dir, lambda database: database.read(work))
+    rows = look(data_dir, ["connections"], work, account=account)
     show_list(rows, as_json=as_json, columns=COLUMNS)
 
 
 @app.command("show")
 def show_(connection_id: str, data_dir: DataDir = None, as_json: Json = False) -> None:
     """One connection."""
-    if is_remote():
-        view = call(data_dir, "GET", ["connections", connection_id])
-    else:
 
-        async def work(tx: Tx) -> View:
-            return await views.connection(
-                tx, connection_id, relays_of=await _relays_of(tx), now=int(time.time())
-            )
+    async def work(tx: Tx) -> View:
+        return await views.connection(
+            tx, connection_id, relays_of=await _relays_of(tx), now=int(time.time())
+        )
 
-        view = read(data_dir, lambda database: database.read(work))
-    show(view, as_json=as_json)
+    show(look(data_dir, ["connections", connection_id], work), as_json=as_json)
 
 
 @app.command()

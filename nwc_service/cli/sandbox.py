@@ -1,6 +1,7 @@
 """nwc-service sandbox …: the outside node of the simulated Lightning network."""
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
@@ -11,7 +12,6 @@ from nwc_service.cli.common import (
     Json,
     call,
     failing_in_one_line,
-    is_remote,
     settings,
     show,
 )
@@ -79,7 +79,7 @@ def mode(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
 @app.command("show")
 def show_(data_dir: DataDir = None, as_json: Json = False) -> None:
     """The outside node's own books."""
-    if is_remote():
+    if os.environ.get("NWC_ADMIN_URL"):
         view = _command("show", data_dir)
     else:
         with failing_in_one_line():

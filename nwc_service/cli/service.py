@@ -6,19 +6,8 @@ from typing import Annotated
 import typer
 
 from nwc_service import views
-from nwc_service.cli.common import (
-    DataDir,
-    Json,
-    call,
-    fail,
-    failing_in_one_line,
-    is_remote,
-    read,
-    show,
-)
+from nwc_service.cli.common import DataDir, Json, fail, failing_in_one_line, look, show
 from nwc_service.config import load_settings
-from nwc_service.store.audit import audit
-from nwc_service.views import View
 
 
 def serve(
@@ -43,10 +32,7 @@ def serve(
 
 def run_audit(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Recompute every balance from the entries; exit 1 on any problem."""
-    if is_remote():
-        view: View = call(data_dir, "GET", ["audit"])
-    else:
-        view = views.audit_view(read(data_dir, lambda database: database.read(audit)))
+    view = look(data_dir, ["audit"], views.audit)
     show(view, as_json=as_json)
     if not view["ok"]:
         raise typer.Exit(1)

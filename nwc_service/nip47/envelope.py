@@ -1,6 +1,8 @@
 """Requests opened and responses sealed (NIP-47 events 23194, 23195, 23196, 23197)."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,9 @@ from nwc_service.wallet.errors import RequestError
 ENTROPY_BYTES = 64
 MAX_FUTURE_S = 900
 """Relays such as strfry refuse events dated further ahead than this."""
+
+# Every response repeats the method's name, so it must be short and something that can be sent.
+_is_method_name = re.compile(r"[!-~]{1,64}").fullmatch
 
 
 class BadEnvelope(ValueError):
@@ -98,18 +103,22 @@ def parse_request(plaintext: str) -> Request:
     """Strict JSON: no duplicate keys, no NaN or Infinity. Raises BadEnvelope."""
     try:
         body = json.loads(
-            plaintext, object_pairs_hook=_unique_object, parse_constant=_refuse_constant
+            plaintext,
+            object_pairs_hook=_unique_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
         )
     except (ValueError, RecursionError) as error:
         raise BadEnvelope("the request is not a JSON object") from error
-    if not isinstance(body, dict) or not isinstance(body.get("method"), str):
+    method = body.get("method") if isinstance(body, dict) else None
+    if not isinstance(method, str) or not _is_method_name(method):
         raise BadEnvelope("the request names no method")
     params = body.get("params")
     if params is None:  # Damus sends "params": null with get_balance
         params = {}
     if not isinstance(params, dict):
         raise BadEnvelope("params is not an object")
-    return Request(body["method"], params)
+    return Request(method, params)
 
 
 def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -121,6 +130,13 @@ def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def result_payload(method: str, result: Mapping[str, object]) -> str:

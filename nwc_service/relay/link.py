@@ -138,7 +138,6 @@ class Link:
             case OkReceived():
                 self._resolve(message)
             case ClosedReceived():
-                log.warning("relay.subscription_closed", relay=self._terms.url)
                 self._is_closed_upon.set()
             case AuthRequested():
                 # NIP-42: a new challenge puts the one before out of use.
@@ -157,7 +156,10 @@ class Link:
             lasted_s = self._terms.clock() - renewed_at
             await self._terms.sleep(backoff.next_s(lasted_s=lasted_s))
             self._is_closed_upon.clear()
-            for name in self._session.closed_subscriptions:
+            closed = self._session.closed_subscriptions
+            if closed:
+                log.warning("relay.resubscribing", relay=self._terms.url, count=len(closed))
+            for name in closed:
                 self._sent.pop(name, None)
             renewed_at = self._terms.clock()
             await self.refresh()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nwc_service.store.database import Row, Tx
-from nwc_service.wallet.ledger import Entry, changes
+from nwc_service.wallet.ledger import Entry, available, changes
 from nwc_service.wallet.units import AccountId, InvoiceId, Msat, PaymentId
 
 
@@ -38,14 +38,17 @@ async def post(
     users, books = changes(entries)
     for account_id in sorted(users):
         change = users[account_id]
+        # Also where as much comes back: an account pays itself only what it has.
+        taken_msat = sum(e.amount_msat for e in entries if e.source == available(account_id))
         moved = await tx.one(
             "UPDATE account SET available_msat = available_msat + :available_msat,"
             " held_msat = held_msat + :held_msat WHERE account_id = :account_id"
-            " AND available_msat + :available_msat >= 0 AND held_msat + :held_msat >= 0"
+            " AND available_msat >= :taken_msat AND held_msat + :held_msat >= 0"
             " RETURNING account_id",
             account_id=account_id,
             available_msat=change.available_msat,
             held_msat=change.held_msat,
+            taken_msat=taken_msat,
         )
         if moved is None:
             raise InsufficientBalance(account_id)

@@ -147,8 +147,10 @@ def release(payment: Payment, *, proof: str, now: int) -> tuple[Payment, tuple[E
 def _settle(
     payment: Payment, outcome: Settled, *, now: int
 ) -> tuple[Payment, tuple[Entry, ...]]:
-    # Where the backend does not tell its fee, the reserve is charged.
-    told_fee_msat = payment.fee_reserve_msat if outcome.fee_msat is None else outcome.fee_msat
+    # Where the backend tells no fee, or one below nothing, the reserve is charged.
+    told_fee_msat = outcome.fee_msat
+    if told_fee_msat is None or told_fee_msat < 0:
+        told_fee_msat = payment.fee_reserve_msat
     fee_msat = Msat(min(told_fee_msat, payment.fee_reserve_msat))
     account, backend = payment.account_id, node(_backend(payment))
     moves = (
@@ -179,7 +181,7 @@ def _settle(
 def _late_success(payment: Payment, outcome: Outcome) -> tuple[Entry, ...]:
     if not isinstance(outcome, Settled) or not proves(outcome.preimage, payment.payment_hash):
         return ()
-    cost_msat = Msat(payment.amount_msat + (outcome.fee_msat or 0))
+    cost_msat = Msat(payment.amount_msat + max(outcome.fee_msat or 0, 0))
     return (Entry(EntryKind.OVERAGE, LOSS, node(_backend(payment)), cost_msat),)
 
 

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from backends.lnbits import LnbitsBackend
+from nwc_service.backend import Failed, NotSent, Outcome, Settled
 from nwc_service.wallet import bolt11
-from nwc_service.wallet.units import Msat, PaymentHash
+from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
 ADMIN_KEY = "ad" * 16
 INVOICE_KEY = "1c" * 16
@@ -27,6 +30,9 @@ DECODE = "POST /api/v1/payments/decode"
 LOOK_UP = f"GET /api/v1/payments/{PAYMENT_HASH}"
 LIST = "GET /api/v1/payments/paginated"
 WALLET = "GET /api/v1/wallet"
+
+SETTLED_AT = 1795558916
+SETTLED = Settled(Preimage(PREIMAGE), Msat(1_500), SETTLED_AT)
 
 Json = Mapping[str, object]
 
@@ -124,6 +130,24 @@ async def lnbits_double() -> AsyncIterator[LnbitsDouble]:
         server.close()
         await double.close()
         await server.wait_closed()
+
+
+def a_backend(url: str) -> LnbitsBackend:
+    options = {
+        "url": url,
+        "admin_key": ADMIN_KEY,
+        "invoice_key": INVOICE_KEY,
+        "fee_cap": "2000, 1%",
+        "timeout_s": 1,
+    }
+    return LnbitsBackend(BackendName("lnbits"), options, data_dir=Path())
+
+
+def shape(outcome: Outcome | None) -> object:
+    """The outcome without its words."""
+    if isinstance(outcome, Failed | NotSent):
+        return type(outcome), outcome.reason
+    return outcome if isinstance(outcome, Settled) else type(outcome)
 
 
 def an_invoice(

@@ -35,6 +35,9 @@ FUNDING_SAT = Sat(9_000_000)  # LNbits takes at most ten million in one invoice
 # LNbits answers "pending" after this, and then drops its call to the funding source.
 PAY_WAIT_S = 2
 
+# Runs a command until standard input ends, as it does when this process dies in any way.
+WITH_US = '"$@" & cat; kill -9 0'
+
 SETTINGS: Mapping[str, str] = {
     "LNBITS_ADMIN_UI": "true",  # without it nobody may top up a wallet
     "AUTH_HTTPS_ONLY": "false",
@@ -129,7 +132,7 @@ class LnbitsServer:
         """The whole group: a SIGTERM to the parent alone leaves the child serving."""
         if self.process is not None:
             self._signal(signal.SIGKILL)
-            self.process.wait()
+            self.process.communicate()
             self.process = None
 
     def _signal(self, number: signal.Signals) -> None:
@@ -153,13 +156,13 @@ class LnbitsServer:
             **SETTINGS,
             **self.funding,
         }
-        command = [str(venv_path() / "bin" / "lnbits"), "--host", "127.0.0.1"]
+        lnbits = [str(venv_path() / "bin" / "lnbits"), "--host", "127.0.0.1"]
         with self._log_path.open("ab") as log:
             return subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                ["sh", "-c", WITH_US, "sh", *lnbits, "--port", str(self.port)],
                 cwd=self.directory,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

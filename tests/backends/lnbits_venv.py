@@ -31,12 +31,15 @@ def install() -> None:
     target = venv_path()
     digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     stamp = target / ".requirements-sha256"
-    with _locked(target.with_name(f"{target.name}.lock")):
-        if stamp.exists() and stamp.read_text() == digest:
-            return
-        shutil.rmtree(target, ignore_errors=True)
-        _make_venv(target)
-        stamp.write_text(digest)
+    try:
+        with _locked(target.with_name(f"{target.name}.lock")):
+            if stamp.exists() and stamp.read_text() == digest:
+                return
+            shutil.rmtree(target, ignore_errors=True)
+            _make_venv(target)
+            stamp.write_text(digest)
+    except OSError as wrong:
+        raise LnbitsMissingError(f"LNbits cannot be installed: {wrong}") from None
 
 
 @contextmanager

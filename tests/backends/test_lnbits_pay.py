@@ -3,57 +3,41 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from backends.lnbits import LnbitsBackend
 from nwc_service.backend import (
-    BackendUnavailable,
     Failed,
     FailReason,
     InFlight,
     NotSent,
-    Outcome,
-    PaymentRef,
     PayRequest,
     Settled,
     Unknown,
 )
-from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
+from nwc_service.wallet.units import Msat, PaymentHash, Preimage
 from tests.backends.lnbits_double import (
     ADMIN_KEY,
     AMOUNT_MSAT,
     DECODE,
     INVOICE_KEY,
     LOOK_UP,
-    NOT_KNOWN,
     PAY,
     PAYMENT_HASH,
     PREIMAGE,
+    SETTLED,
+    SETTLED_AT,
     Answer,
     LnbitsDouble,
+    a_backend,
     a_lookup,
     a_refusal,
     a_row,
     an_invoice,
     lnbits_double,
+    shape,
 )
-
-REF = PaymentRef("our id", PAYMENT_HASH, 0)
-SETTLED_AT = 1795558916
-SETTLED = Settled(Preimage(PREIMAGE), Msat(1_500), SETTLED_AT)
-
-
-def a_backend(url: str) -> LnbitsBackend:
-    options = {
-        "url": url,
-        "admin_key": ADMIN_KEY,
-        "invoice_key": INVOICE_KEY,
-        "fee_cap": "2000, 1%",
-        "timeout_s": 1,
-    }
-    return LnbitsBackend(BackendName("lnbits"), options, data_dir=Path())
 
 
 def a_request(
@@ -88,13 +72,6 @@ async def backend(double: LnbitsDouble) -> AsyncIterator[LnbitsBackend]:
     await opened.start()
     yield opened
     await opened.close()
-
-
-def shape(outcome: Outcome | None) -> object:
-    """The outcome without its words."""
-    if isinstance(outcome, Failed | NotSent):
-        return type(outcome), outcome.reason
-    return outcome if isinstance(outcome, Settled) else type(outcome)
 
 
 @pytest.mark.parametrize(
@@ -339,17 +316,13 @@ async def test_nothing_is_sent_unless_lnbits_reads_the_invoice_alike(
     assert double.asked(PAY) == []
 
 
-async def test_no_connection_means_that_nothing_was_sent(
-    double: LnbitsDouble, backend: LnbitsBackend
-) -> None:
+async def test_no_connection_means_that_nothing_was_sent() -> None:
     gone = a_backend("http://127.0.0.1:9")  # discard: nobody listens
     gone._api.open()
 
     outcome = await gone.pay(a_request())
 
     assert shape(outcome) == (NotSent, FailReason.UNAVAILABLE)
-    with pytest.raises(BackendUnavailable, match=r"lookup_payment: .*check url"):
-        await gone.lookup_payment(REF)
     await gone.close()
 
 
@@ -387,6 +360,18 @@ async def test_the_callers_cancellation_does_not_cut_the_request_off(
     assert double.cut_off == []
 
 
+async def test_closing_gives_up_waiting_but_claims_nothing(
+    double: LnbitsDouble, backend: LnbitsBackend
+) -> None:
+    double.script[PAY] = Answer(201, a_row(), delay_s=9)
+    paying = asyncio.create_task(backend.pay(a_request(timeout_s=5)))
+    await asyncio.wait_for(double.asked_to_pay.wait(), 2)
+
+    await backend.close()
+
+    assert isinstance(await paying, Unknown)
+
+
 async def test_a_payment_comes_back_within_its_time_and_a_little_grace(
     double: LnbitsDouble, backend: LnbitsBackend
 ) -> None:
@@ -398,45 +383,3 @@ async def test_a_payment_comes_back_within_its_time_and_a_little_grace(
 
     assert isinstance(outcome, InFlight)
     assert time.monotonic() - started_at < 1.5
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        pytest.param(NOT_KNOWN, type(None), id="404-proves-nothing"),
-        pytest.param(a_lookup(a_row()), SETTLED, id="success"),
-        pytest.param(a_lookup(a_row("failed")), (Failed, FailReason.OTHER), id="failed"),
-        pytest.param(a_lookup(a_row("pending")), InFlight, id="pending"),
-        pytest.param(a_lookup(a_row(preimage=None)), Unknown, id="success-without-preimage"),
-        pytest.param(
-            a_lookup(a_row(amount=int(AMOUNT_MSAT))), type(None), id="our-own-invoice-only"
-        ),
-    ],
-)
-async def test_a_lookup_tells_of_outgoing_payments_only(
-    double: LnbitsDouble, backend: LnbitsBackend, answer: Answer, expected: object
-) -> None:
-    double.script[LOOK_UP] = answer
-
-    assert shape(await backend.lookup_payment(REF)) == expected
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(Answer(200, {"paid": True, "preimage": PREIMAGE}), id="without-details"),
-        pytest.param(a_lookup(a_row(payment_hash="ab" * 32)), id="of-another-hash"),
-        pytest.param(Answer(200, "nonsense"), id="no-json"),
-        pytest.param(Answer(500), id="500"),
-        pytest.param(Answer(429), id="429"),
-        pytest.param(Answer(cut=True), id="cut"),
-        pytest.param(Answer(200, delay_s=9), id="slow"),
-    ],
-)
-async def test_a_lookup_without_a_usable_answer_says_so(
-    double: LnbitsDouble, backend: LnbitsBackend, answer: Answer
-) -> None:
-    double.script[LOOK_UP] = answer
-
-    with pytest.raises(BackendUnavailable, match=r"^backend 'lnbits' \(lnbits\), lookup_p"):
-        await backend.lookup_payment(REF)

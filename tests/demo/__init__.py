@@ -1,0 +1,1 @@
+"""`python -m tests.demo`: the service and two independent client libraries, end to end."""

@@ -1,0 +1,174 @@
+"""NIP-42 from the client's side, against relays that do as they are told."""
+
+import asyncio
+
+import pytest
+
+from nwc_service.nostr.keys import Keypair
+from nwc_service.relay.connection import PublishResult
+from tests.relay.raw import OTHER_WALLET, WALLET, a_request, a_response
+from tests.relay.scripted import Peer, Service, scripted_relay, until
+
+RESPONSE = a_response(a_request())
+
+
+async def test_every_key_is_authenticated_and_all_is_subscribed_again() -> None:
+    authors: set[object] = set()
+    challenges: set[object] = set()
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        await peer.subscribed()
+        for _ in range(2):
+            verb, event = await peer.receive()
+            assert verb == "AUTH"
+            assert isinstance(event, dict)
+            assert event["kind"] == 22242
+            authors.add(event["pubkey"])
+            challenges.add(dict(event["tags"])["challenge"])
+            await peer.send("OK", event["id"], True, "")
+        await peer.subscribed()
+        await peer.send("EVENT", "requests", {"id": "seen only by the authenticated"})
+
+    service = Service()
+    service.keys = [WALLET, OTHER_WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url):
+        event = await service.next_event()
+
+    assert authors == {WALLET.public_key, OTHER_WALLET.public_key}
+    assert challenges == {"prove it"}
+    assert event == {"id": "seen only by the authenticated"}
+
+
+async def test_a_new_key_is_authenticated_with_the_same_challenge() -> None:
+    authors: list[object] = []
+    subscribed: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "pubkey": author}]:
+                    authors.append(author)
+                    await peer.send("OK", event_id, True, "")
+                case ["REQ", name, _]:
+                    subscribed.append(name)
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: len(subscribed) == 2)
+        service.keys = [WALLET, OTHER_WALLET]
+        await connection.refresh()
+        await until(lambda: len(authors) == 2)
+        await connection.publish(RESPONSE, timeout_s=0.05)
+
+    assert authors == [WALLET.public_key, OTHER_WALLET.public_key]
+    assert len(subscribed) == 2, "all over again only for the first"
+
+
+async def test_a_new_challenge_is_answered_with_every_key_again() -> None:
+    challenges: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "first")
+        while len(challenges) < 2:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "tags": [_, ["challenge", challenge]]}]:
+                    challenges.append(challenge)
+                    await peer.send("OK", event_id, True, "")
+                    await peer.send("AUTH", "second")
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url):
+        await until(lambda: len(challenges) == 2)
+
+    assert challenges == ["first", "second"]
+
+
+async def test_auth_required_is_obeyed_and_the_event_sent_once_more() -> None:
+    verbs: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        while True:
+            message = await peer.receive()
+            verbs.append(message[0])
+            match message:
+                case ["EVENT", {"id": event_id}] if "AUTH" not in verbs:
+                    await peer.send("AUTH", "prove it")
+                    await peer.send("OK", event_id, False, "auth-required: who are you?")
+                case ["EVENT" | "AUTH", {"id": event_id}]:
+                    await peer.send("OK", event_id, True, "")
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        got = await connection.publish(RESPONSE, timeout_s=5)
+
+    assert got == PublishResult(True, "")
+    assert verbs == ["REQ", "EVENT", "AUTH", "REQ", "EVENT"]
+
+
+async def test_a_relay_that_goes_instead_of_authenticating_is_lost_at_once() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.subscribed()
+        await peer.receive()
+        await peer.send("AUTH", "prove it")
+        await peer.send("OK", RESPONSE.id, False, "auth-required: who are you?")
+        await peer.receive()
+        peer.socket.transport.abort()
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        async with asyncio.timeout(2):
+            got = await connection.publish(RESPONSE, timeout_s=60)
+
+    assert got == PublishResult(False, "error: the connection was lost")
+
+
+@pytest.mark.parametrize(
+    "keys", [pytest.param([], id="no-key"), pytest.param([WALLET], id="key-refused")]
+)
+async def test_who_cannot_authenticate_gets_the_refusal(keys: list[Keypair]) -> None:
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id}]:
+                    await peer.send("OK", event_id, False, "restricted: not you")
+                case ["EVENT", {"id": event_id}]:
+                    await peer.send("OK", event_id, False, "auth-required: who are you?")
+
+    service = Service()
+    service.keys = keys
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        got = await connection.publish(RESPONSE, timeout_s=5)
+
+    assert got == PublishResult(False, "auth-required: who are you?")
+
+
+class SleepsForEver(Service):
+    async def sleep(self, wait_s: float) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("reason", ["auth-required: who are you?", "restricted: not you"])
+async def test_a_subscription_closed_before_authentication_is_opened_by_it(reason: str) -> None:
+    async def play(peer: Peer) -> None:
+        name = (await peer.receive())[1]
+        await peer.send("AUTH", "prove it")
+        await peer.send("CLOSED", name, reason)
+        _, auth = await peer.receive()
+        assert isinstance(auth, dict)
+        await peer.send("OK", auth["id"], True, "")
+        await peer.subscribed()
+
+    service = SleepsForEver()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: connection.is_subscribed)
+        is_subscribed = connection.is_subscribed
+
+    assert is_subscribed
