@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.directory import Directory
+from nwc_service.failpoint import failpoint
 from nwc_service.keyring import Keyring
 from nwc_service.methods import METHODS
 from nwc_service.methods.method import Context, Method, Params, Result, Wallet
@@ -158,6 +159,7 @@ class Dispatcher:
         self._reply(caller, payload)
 
     async def _mutate(self, caller: Caller, method: Method, *, request: Request) -> None:
+        failpoint("before_claim")
         try:
             await self._call(caller, method, request=request)
         except AlreadyClaimed:

@@ -14,6 +14,7 @@ import structlog
 
 from nwc_service.answers import Answers, Clock
 from nwc_service.directory import Directory
+from nwc_service.failpoint import failpoint
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event, parse_event
 from nwc_service.store import outbox
@@ -84,22 +85,34 @@ class Outbox:
         connection = self._directory.by_id(outgoing.connection_id)
         if connection is None:
             return
-        first_created_at = outgoing.created_at
+        give_up_at = outgoing.created_at + GIVE_UP_STORED_S
+        left: Outgoing | None = outgoing
         retry_s = FIRST_RETRY_S
-        while True:
-            fresh = await self._freshly_dated(connection, outgoing)
-            if fresh is None:
-                return
-            outgoing = fresh
-            if await self._publish(connection, event_of(outgoing)):
-                break
-            if self._clock() - first_created_at > GIVE_UP_STORED_S:
-                await self._abandon(outgoing)
-                return
-            await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
-        event_id = outgoing.event_id
-        await self._db.write(lambda tx: outbox.mark_published(tx, event_id, now=self._clock()))
+        while left is not None:
+            try:
+                left = await self._attempt(connection, left, give_up_at=give_up_at)
+            except Exception:
+                log.exception("outbox.attempt_failed", connection_id=outgoing.connection_id)
+            if left is not None:
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _attempt(
+        self, connection: Connection, outgoing: Outgoing, *, give_up_at: int
+    ) -> Outgoing | None:
+        """What is left to publish; None when nothing is."""
+        # As it was signed before it is dated anew: after a crash these bytes may be out.
+        if await self._publish(connection, event_of(outgoing)):
+            failpoint("after_publish")
+            await self._db.write(
+                lambda tx: outbox.mark_published(tx, outgoing.event_id, now=self._clock())
+            )
+            failpoint("after_mark")
+            return None
+        if self._clock() > give_up_at:
+            await self._abandon(outgoing)
+            return None
+        return await self._freshly_dated(connection, outgoing)
 
     async def _freshly_dated(
         self, connection: Connection, outgoing: Outgoing

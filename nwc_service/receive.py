@@ -120,6 +120,7 @@ class Receiver:
             if not await connections.is_live(tx, caller.connection, now=now):
                 raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is not live")
             await invoices.insert(tx, invoice)
+            failpoint("in_invoice_claim")
 
         self.active.add(invoice_id)
         try:
@@ -174,10 +175,13 @@ class Receiver:
                 raise _Reused
             if not await invoices.update(tx, made, expected=(InvoiceState.REQUESTED,)):
                 return []
+            failpoint("in_invoice_store")
             return await self._answer(tx, requested, result=body)
 
         try:
-            self._outbox.push(await self._db.write(work))
+            outgoing = await self._db.write(work)
+            failpoint("after_invoice_store")
+            self._outbox.push(outgoing)
         except _Reused:
             log.error("invoice.hash_reused", backend=requested.backend)
             error = RequestError(ErrorCode.INTERNAL, "the node made an invoice twice")
@@ -227,6 +231,7 @@ class Receiver:
         """
         if report.status is not InvoiceStatus.SETTLED:
             return
+        failpoint("before_credit")
         outgoing = await self._db.write(
             lambda tx: self._credit(tx, backend, report=report, cursor=cursor)
         )
@@ -265,6 +270,7 @@ class Receiver:
         await ledger.post(
             tx, (entry,), now=now, invoice_id=invoice.invoice_id if invoice else None
         )
+        failpoint("in_credit")
         if invoice is None:
             return []
         return await self._settle(tx, invoice, report=report, received_msat=received_msat)

@@ -21,6 +21,7 @@ from nwc_service.backend import (
     ReleaseRule,
     Unsupported,
 )
+from nwc_service.failpoint import failpoint
 from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
@@ -214,6 +215,7 @@ class Reconciler:
                 return
             except (Unsupported, BadRequest):
                 pass  # a settlement that still arrives is credited as a second receipt
+            failpoint("after_cancel")
             await self._close_cancellation(name, payment_hash)
 
     async def _close_cancellation(self, name: BackendName, payment_hash: PaymentHash) -> None:

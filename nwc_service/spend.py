@@ -6,7 +6,6 @@ between them recovers as the crash matrix in `docs/money.md` says: `resume` and 
 what the reconciler calls too.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -105,16 +104,13 @@ class Spender:
     async def debit(self, account_id: AccountId, amount_msat: Msat, *, reason: str) -> None:
         """The operator takes money out. Raises RequestError when there is not enough."""
         entry = Entry(EntryKind.DEBIT, available(account_id), EQUITY, amount_msat)
-
-        async def work(tx: Tx) -> None:
-            await _post(tx, (entry,), now=self._clock(), reason=reason)
-
-        await self._db.write(work)
+        await self._db.write(lambda tx: _post(tx, (entry,), now=self._clock(), reason=reason))
 
     async def resume(self, payment: Payment) -> None:
         """After a crash: RESERVED is proof that nothing was sent, so send or release now."""
-        too_late = self._clock() - payment.created_at > self.policy.max_age_s
-        if too_late or self._clock() >= payment.expires_at:
+        now = self._clock()
+        too_late = now - payment.created_at > self.policy.max_age_s
+        if too_late or now >= payment.expires_at or payment.backend not in self._backends:
             await self.give_back(
                 payment.payment_id,
                 expected=PaymentState.RESERVED,
@@ -173,7 +169,7 @@ class Spender:
         self, tx: Tx, caller: Caller, *, payment: Payment, standing: Payment
     ) -> _Step:
         """A new request for an invoice that is being paid, or was: one payment, one result."""
-        if _asked_for(payment) != _asked_for(standing):
+        if not payment.repeats(standing):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         await requests.wait_for(tx, caller.claim.request_id, standing.payment_id)
         if standing.state is not PaymentState.SETTLED:
@@ -245,6 +241,7 @@ class Spender:
                 )
         if not await payments.insert(tx, payment):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
+        failpoint("in_reserve")
         return payment
 
     # --- TX-B and the one send
@@ -270,13 +267,16 @@ class Spender:
         dispatched = replace(
             payment, state=PaymentState.DISPATCHED, dispatched_at=self._clock()
         )
-        updated = await self._db.write(
-            lambda tx: payments.update(tx, dispatched, expected=PaymentState.RESERVED)
-        )
-        return dispatched if updated else None
+
+        async def work(tx: Tx) -> Payment | None:
+            updated = await payments.update(tx, dispatched, expected=PaymentState.RESERVED)
+            failpoint("in_dispatch")
+            return dispatched if updated else None
+
+        return await self._db.write(work)
 
     async def _pay(self, payment: Payment) -> Outcome:
-        backend = self._backends[_pinned(payment)]
+        backend = self._backends[payment.backend or BackendName("")]
         request = PayRequest(
             our_id=payment.payment_id,
             invoice=payment.invoice,
@@ -288,8 +288,6 @@ class Spender:
         )
         try:
             return await backend.pay(request)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             # A backend that breaks its word has proven nothing about the payment.
             log.exception("payment.backend_raised", payment_id=payment.payment_id)
@@ -323,6 +321,7 @@ class Spender:
         if not await payments.update(tx, after, expected=before.state):
             return []
         await _post(tx, entries, now=self._clock(), payment=after)
+        failpoint("in_record")
         if after.state is PaymentState.UNKNOWN:
             return []
         await self._give_budget_back(tx, after)
@@ -394,16 +393,6 @@ async def _post(
         await ledger.post(tx, entries, now=now, payment_id=payment_id, reason=reason)
     except InsufficientBalance as error:
         raise RequestError(ErrorCode.INSUFFICIENT_BALANCE, INSUFFICIENT) from error
-
-
-def _pinned(payment: Payment) -> BackendName:
-    if payment.backend is None:
-        raise ValueError(f"payment {payment.payment_id} names no backend")
-    return payment.backend
-
-
-def _asked_for(payment: Payment) -> tuple[AccountId, str, Msat]:
-    return payment.account_id, payment.invoice, payment.amount_msat
 
 
 def _result(payment: Payment) -> dict[str, object]:

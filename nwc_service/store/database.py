@@ -47,6 +47,24 @@ async def migrate(tx: Tx, *, types: Mapping[str, str]) -> None:
     """Bring the schema up to this version. Raises StoreError for a newer one."""
     versions = "CREATE TABLE IF NOT EXISTS schema_version (version {int64} NOT NULL) {strict}"
     await tx.run(versions.format_map(types))
+    version = await _schema(tx)
+    for number in range(version + 1, len(MIGRATIONS) + 1):
+        for statement in MIGRATIONS[number - 1]:
+            await tx.run(statement.format_map(types))
+        await tx.run("INSERT INTO schema_version (version) VALUES (:version)", version=number)
+
+
+async def check_schema(tx: Tx) -> None:
+    """For whoever only reads. Raises StoreError for a newer schema, and for an older one."""
+    version = await _schema(tx)
+    if version < len(MIGRATIONS):
+        raise StoreError(
+            f"the database has schema {version}: start the service once, it adapts it"
+        )
+
+
+async def _schema(tx: Tx) -> int:
+    """The version of the database's schema. Raises StoreError for a newer one."""
     row = await tx.one("SELECT max(version) AS version FROM schema_version")
     version = int(row["version"] or 0) if row else 0
     if version > len(MIGRATIONS):
@@ -54,7 +72,4 @@ async def migrate(tx: Tx, *, types: Mapping[str, str]) -> None:
             f"the database has schema {version}, this program knows {len(MIGRATIONS)}:"
             " run the newer program"
         )
-    for number in range(version + 1, len(MIGRATIONS) + 1):
-        for statement in MIGRATIONS[number - 1]:
-            await tx.run(statement.format_map(types))
-        await tx.run("INSERT INTO schema_version (version) VALUES (:version)", version=number)
+    return version

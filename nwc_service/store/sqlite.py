@@ -9,13 +9,21 @@ keeps its own refusal.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import aiosqlite
 
-from nwc_service.store.database import Row, StoreError, Tx, Value, Work, migrate
+from nwc_service.store.database import (
+    Row,
+    StoreError,
+    Tx,
+    Value,
+    Work,
+    check_schema,
+    migrate,
+)
 
 T = TypeVar("T")
 
@@ -79,6 +87,8 @@ def _in_savepoint(connection: sqlite3.Connection, tx: SqliteTx, work: Work[Any])
     try:
         result = run_inline(cast("Coroutine[Any, Any, Any]", work(tx)))
     except Exception as error:
+        if not connection.in_transaction:
+            raise  # a full disk, for one, undoes the whole transaction
         connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
         return error
@@ -115,10 +125,11 @@ class _Lane:
         self._run_batch = run_batch
         self._waiting: list[_Job] = []
         self._wake = asyncio.Event()
+        self._is_closed = False
         self._task = asyncio.create_task(self._serve())
 
     async def run(self, work: Work[T]) -> T:
-        if self._task.done():
+        if self._is_closed:
             raise StoreError("the database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, future))
@@ -126,6 +137,7 @@ class _Lane:
         return await future
 
     async def close(self) -> None:
+        self._is_closed = True
         await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
         self._task.cancel()
         await asyncio.wait([self._task])
@@ -187,27 +199,48 @@ async def open_sqlite(path: Path, *, read_only: bool) -> AsyncIterator[SqliteDat
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.exists():
         raise StoreError(f"there is no database at {path}: has the service ever run here?")
-    writer = None if read_only else _Lane(await _connect(path, mode="rwc"), write_batch)
-    reader = _Lane(await _connect(path, mode="ro" if read_only else "rw"), read_batch)
-    database = SqliteDatabase(writer, reader)
-    try:
+    async with AsyncExitStack() as stack:
+        writer = None
         if not read_only:
+            writer = _Lane(await _connect(path, mode="rwc"), write_batch)
+            stack.push_async_callback(writer.close)
+        reader = _Lane(await _connect(path, mode="ro" if read_only else "rw"), read_batch)
+        stack.push_async_callback(reader.close)
+        database = SqliteDatabase(writer, reader)
+        if read_only:
+            await _check(database, path)
+        else:
             await database.write(lambda tx: migrate(tx, types=TYPES))
         yield database
-    finally:
-        await database.close()
+
+
+async def _check(database: SqliteDatabase, path: Path) -> None:
+    try:
+        await database.read(check_schema)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}: has the service ever run here?") from error
 
 
 async def _connect(path: Path, *, mode: str) -> aiosqlite.Connection:
+    """Raises StoreError for a file that is no database, or cannot be opened."""
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    connection = await aiosqlite.connect(
-        uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
-    )
+    connection = aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    try:
+        await connection  # starts its thread
+        await _set_up(connection, path, mode=mode)
+    except sqlite3.Error as error:
+        await connection.close()
+        raise StoreError(f"{path}: {error}") from error
+    return connection
+
+
+async def _set_up(connection: aiosqlite.Connection, path: Path, *, mode: str) -> None:
     connection.row_factory = sqlite3.Row
     if mode == "rwc":
         await connection.execute("PRAGMA journal_mode = WAL")
         path.chmod(0o600)
+    else:
+        await connection.execute("PRAGMA query_only = ON")
     # FULL: a commit that was acknowledged survives a power cut (A25).
     await connection.execute("PRAGMA synchronous = FULL")
     await connection.execute("PRAGMA foreign_keys = ON")
-    return connection

@@ -80,6 +80,14 @@ class Payment:
     def held_msat(self) -> Msat:
         return Msat(self.amount_msat + self.fee_reserve_msat)
 
+    def repeats(self, other: "Payment") -> bool:
+        """Whether both are one account's wish to pay one invoice one amount."""
+        return (self.account_id, self.invoice, self.amount_msat) == (
+            other.account_id,
+            other.invoice,
+            other.amount_msat,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FeePolicy:
