@@ -117,10 +117,7 @@ class Dispatcher:
         if not self._is_timely(event, max_age_s=self._policy.max_age_s):
             return
         if not connection.is_live(self._clock()):
-            error = RequestError(
-                ErrorCode.UNAUTHORIZED, "this connection is revoked or expired"
-            )
-            self._complain(connection, event, error=error)
+            await self._refuse_ended(connection, event)
             return
         try:
             encryption = _encryption(connection, event)
@@ -163,7 +160,7 @@ class Dispatcher:
         try:
             await self._call(caller, method, request=request)
         except AlreadyClaimed:
-            await self._repeat(caller)
+            await self._repeat(caller.claim.request_id)
         except RequestError as error:
             await self._refuse(caller, error=error)
 
@@ -198,13 +195,22 @@ class Dispatcher:
         try:
             self._outbox.push(await self._db.write(work))
         except AlreadyClaimed:
-            await self._repeat(caller)
+            await self._repeat(caller.claim.request_id)
 
-    async def _repeat(self, caller: Caller) -> None:
+    async def _repeat(self, request_id: str) -> None:
         """A copy of a claimed request gets the stored answer, or waits for it."""
-        stored = await self._db.read(lambda tx: outbox.answer_to(tx, caller.claim.request_id))
+        stored = await self._db.read(lambda tx: outbox.answer_to(tx, request_id))
         if stored is not None and stored.is_published:
             self._outbox.resend(stored.connection_id, stored)
+
+    async def _refuse_ended(self, connection: Connection, event: Event) -> None:
+        """What was claimed before the end keeps its one answer, given or still to come."""
+        claimed = await self._db.read(lambda tx: requests.claimed(tx, event.id))
+        if claimed is not None:
+            await self._repeat(event.id)
+            return
+        error = RequestError(ErrorCode.UNAUTHORIZED, "this connection is revoked or expired")
+        self._complain(connection, event, error=error)
 
     async def _refuse_for_rate(self, connection: Connection, event: Event) -> None:
         claim = _claim(connection, event, method="", encryption=_best_guess(connection, event))

@@ -11,7 +11,6 @@ from nwc_service.backend import (
     Unsupported,
 )
 from nwc_service.wallet import bolt11
-from nwc_service.wallet.payment import proves
 from nwc_service.wallet.units import Preimage
 from tests.backends.contract import (
     AMOUNT_MSAT,
