@@ -83,8 +83,8 @@ def sniffed_encryption(content: str) -> Encryption:
 
 
 def _may_be_nip44(content: str) -> bool:
-    # Base64 of version byte 2 begins with "A" and one of "g" to "j".
-    return len(content) >= 132 and content[0] == "A" and content[1] in "ghij"
+    # Base64 of version byte 2 begins with "A" and one of "g" to "v".
+    return len(content) >= 132 and content[0] == "A" and "g" <= content[1] <= "v"
 
 
 def open_request(event: Event, channel: Channel, *, encryption: Encryption) -> Request:

@@ -169,6 +169,7 @@ async def test_a_forged_websocket_message_settles_nothing(lnbits: LnbitsRig) -> 
     while forged.payment_hash not in looked_up and not watching.done():
         for text in ("nonsense", "{}", "[1]", json.dumps(message)):
             await forge(lnbits, text)
+        await asyncio.sleep(0.2)
     await lnbits.pay_from_outside(paid.invoice)
 
     assert await watching == [paid.payment_hash]
