@@ -5,7 +5,7 @@ to its end here: payments by lookup, invoices by stream and sweep, cancels by th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 import structlog
 
@@ -25,10 +25,10 @@ from nwc_service.failpoint import failpoint
 from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
-from nwc_service.store.database import Database
+from nwc_service.store.database import Database, Tx
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.outcome import Unknown
-from nwc_service.wallet.payment import Payment, PaymentState
+from nwc_service.wallet.payment import LIVE_STATES, Payment, PaymentState
 from nwc_service.wallet.units import BackendName, PaymentHash, PaymentId
 
 log = structlog.get_logger()
@@ -92,7 +92,7 @@ class Reconciler:
             key: value for key, value in self._next_lookup.items() if key in waiting
         }
         due = [payment for payment in live if self._is_due(payment)]
-        await asyncio.gather(*(self._look_up(payment) for payment in due))
+        await asyncio.gather(*(_alone(self._look_up(payment)) for payment in due))
 
     def _is_due(self, payment: Payment) -> bool:
         now = self._clock()
@@ -117,6 +117,13 @@ class Reconciler:
         if backend is None:
             await self._alarm("backend_missing", payment)
             return
+        try:
+            await self._ask(backend, payment)
+        finally:
+            if self._clock() - _sent_at(payment) > ALARM_AFTER_S:
+                await self._alarm("payment_stuck", payment)
+
+    async def _ask(self, backend: LightningBackend, payment: Payment) -> None:
         ref = PaymentRef(
             our_id=payment.payment_id,
             payment_hash=payment.payment_hash,
@@ -131,7 +138,6 @@ class Reconciler:
             await self._not_found(payment, backend)
         else:
             await self._spender.record(payment.payment_id, outcome)
-        await self._alarm_when_stuck(payment)
 
     async def _not_found(self, payment: Payment, backend: LightningBackend) -> None:
         """That the node knows nothing now proves nothing, until rule H makes it so.
@@ -149,21 +155,24 @@ class Reconciler:
                 payment.payment_id, expected=PaymentState.UNKNOWN, proof=proof
             )
 
-    async def _alarm_when_stuck(self, payment: Payment) -> None:
-        if self._clock() - _sent_at(payment) > ALARM_AFTER_S:
-            await self._alarm("payment_stuck", payment)
-
     async def _alarm(self, kind: str, payment: Payment) -> None:
-        raised = await self._db.write(
-            lambda tx: alarms.raise_alarm(
-                tx,
-                kind,
-                subject=payment.payment_id,
-                detail=f"{payment.held_msat} msat held, backend {payment.backend}",
-                now=self._clock(),
+        """Raised once, for a payment that is still open."""
+
+        async def work(tx: Tx) -> bool:
+            now = await payments.payment(tx, payment.payment_id)
+            return (
+                now is not None
+                and now.state in LIVE_STATES
+                and await alarms.raise_alarm(
+                    tx,
+                    kind,
+                    subject=payment.payment_id,
+                    detail=f"{payment.held_msat} msat held, backend {payment.backend}",
+                    now=self._clock(),
+                )
             )
-        )
-        if raised:
+
+        if await self._db.write(work):
             log.error("alarm", kind=kind, payment_id=payment.payment_id)
 
     # --- invoices
@@ -172,8 +181,8 @@ class Reconciler:
         """Follow the stream of settled invoices for ever, from where it was last credited."""
         backend = self._backends[name]
         while True:
-            stored = await self._db.read(lambda tx: invoices.cursor(tx, name))
             try:
+                stored = await self._db.read(lambda tx: invoices.cursor(tx, name))
                 since = None if stored is None else Cursor(stored)
                 async for report, cursor in backend.watch_invoices(since):
                     await self._receiver.credit(name, report, cursor=cursor)
@@ -187,9 +196,9 @@ class Reconciler:
         """Ask about every open invoice: streams have gaps (A16)."""
         for invoice in await self._open_invoices(name):
             if invoice.payment_hash is not None:
-                await self._sweep(invoice, payment_hash=invoice.payment_hash)
+                await _alone(self._sweep(invoice, payment_hash=invoice.payment_hash))
             elif invoice.invoice_id not in self._receiver.active:
-                await self._receiver.make(invoice)
+                await _alone(self._receiver.make(invoice))
 
     async def _sweep(self, invoice: Invoice, *, payment_hash: PaymentHash) -> None:
         try:
@@ -208,17 +217,17 @@ class Reconciler:
         """Invoices that were paid inside the ledger shall not be paid again (A11)."""
         open_ones = await self._db.read(lambda tx: invoices.open_cancellations(tx, name))
         for payment_hash in open_ones:
-            try:
-                async with asyncio.timeout(CALL_TIMEOUT_S):
-                    await self._backends[name].cancel_invoice(payment_hash)
-            except (BackendUnavailable, TimeoutError):
-                return
-            except (Unsupported, BadRequest):
-                pass  # a settlement that still arrives is credited as a second receipt
-            failpoint("after_cancel")
-            await self._close_cancellation(name, payment_hash)
+            await _alone(self._cancel(name, payment_hash))
 
-    async def _close_cancellation(self, name: BackendName, payment_hash: PaymentHash) -> None:
+    async def _cancel(self, name: BackendName, payment_hash: PaymentHash) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._backends[name].cancel_invoice(payment_hash)
+        except (BackendUnavailable, TimeoutError):
+            return
+        except (Unsupported, BadRequest):
+            pass  # a settlement that still arrives is credited as a second receipt
+        failpoint("after_cancel")
         await self._db.write(
             lambda tx: invoices.close_cancellation(
                 tx, backend=name, payment_hash=payment_hash, now=self._clock()
@@ -234,12 +243,17 @@ def _sent_at(payment: Payment) -> int:
 
 
 async def _every(
-    period_s: float, step: Callable[..., Awaitable[None]], *arguments: object
+    period_s: float, step: Callable[..., Coroutine[object, object, None]], *arguments: object
 ) -> None:
-    """Run `step` again and again; one that fails is logged and tried again."""
+    """Run `step` again and again."""
     while True:
-        try:
-            await step(*arguments)
-        except Exception:
-            log.exception("reconciler.step_failed", step=getattr(step, "__name__", ""))
+        await _alone(step(*arguments))
         await asyncio.sleep(period_s)
+
+
+async def _alone(work: Coroutine[object, object, None]) -> None:
+    """What fails is logged and tried again later, and takes nothing else with it."""
+    try:
+        await work
+    except Exception:
+        log.exception("reconciler.step_failed", step=getattr(work, "__qualname__", ""))

@@ -44,6 +44,11 @@ class Relays:
         taken = bool(outside) and await self._pool.publish(event, relays=outside)
         return taken or embedded is not None
 
+    def connect(self) -> None:
+        """To the service's own relays, though there may be no connection to listen for yet."""
+        if self._embedded is None:
+            self._pool.listen((), relays=self.own_urls)
+
     def listen(self, connection: Connection) -> None:
         """The embedded relay hands requests over by itself."""
         outside, _ = self._routes(connection)
@@ -104,6 +109,7 @@ class Announcer:
             self._relays.forget(connection)
 
     def listen_all(self) -> None:
+        self._relays.connect()
         for connection in self._directory:
             self._relays.listen(connection)
 
