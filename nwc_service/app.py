@@ -127,6 +127,8 @@ def _flow(edges: Edges, *, publish: Publish) -> _Flow:
         answers=answers,
         outbox=outbox,
         keyring=edges.keyring,
+        max_age_s=settings.requests.max_mutating_age_s,
+        max_open_invoices=settings.invoices.max_open_per_account,
         clock=_clock,
     )
     reconciler = Reconciler(

@@ -6,7 +6,7 @@ is the only proof of success.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, Flag, StrEnum, auto
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -146,7 +146,7 @@ class InvoiceSpec:
     description: str
     description_hash: str | None  # 32 bytes as hex
     expiry_s: int
-    preimage: Preimage | None  # ours, where Cap.OWN_PREIMAGE
+    preimage: Preimage | None = field(repr=False)  # ours, where Cap.OWN_PREIMAGE
     hold_hash: PaymentHash | None = None
 
 
@@ -157,7 +157,7 @@ class InvoiceReport:
     status: InvoiceStatus
     amount_msat: Msat | None
     received_msat: Msat | None  # what the node says arrived, once settled
-    preimage: Preimage | None
+    preimage: Preimage | None = field(repr=False)
     created_at: int
     expires_at: int
     settled_at: int | None = None
@@ -182,7 +182,7 @@ class KeysendRequest:
     our_id: str
     destination: str  # 33 bytes as hex
     amount_msat: Msat
-    preimage: Preimage
+    preimage: Preimage = field(repr=False)
     tlvs: Mapping[int, bytes]
     max_fee_msat: Msat
     timeout_s: float
@@ -244,7 +244,11 @@ class LightningBackend(Protocol):
         """
 
     async def lookup_payment(self, ref: PaymentRef) -> Outcome | None:
-        """None: the backend knows nothing of it now, which by itself proves nothing."""
+        """None: the backend knows nothing of it now, which by itself proves nothing.
+
+        Only what became of the send of this `our_id` may be reported: an earlier attempt of
+        the same hash that failed proves nothing about this one.
+        """
 
     def watch_invoices(
         self, since: Cursor | None

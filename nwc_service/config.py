@@ -66,6 +66,7 @@ class PaymentSettings(_Section):
 
 class InvoiceSettings(_Section):
     expiry_s: Seconds = 3600
+    max_open_per_account: Annotated[int, Field(ge=1)] = 1000
 
 
 class LogSettings(_Section):

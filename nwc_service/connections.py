@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from secrets import token_hex
 from typing import TypeVar
@@ -54,7 +54,7 @@ class Created:
     client made its own key."""
 
     connection: Connection
-    uri: str | None
+    uri: str | None = field(repr=False)
 
 
 class Connections:

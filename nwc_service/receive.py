@@ -36,11 +36,13 @@ from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import SUSPENSE, Entry, EntryKind, available, node
-from nwc_service.wallet.units import BackendName, InvoiceId, Msat, PaymentHash
+from nwc_service.wallet.units import MAX_MSAT, BackendName, InvoiceId, Msat, PaymentHash
 
 log = structlog.get_logger()
 
 CREATE_TIMEOUT_S = 30.0
+CREATE_ATTEMPTS = 3
+CREATE_RETRY_S = 0.5
 
 UNSETTLED = (
     InvoiceState.REQUESTED,
@@ -75,6 +77,8 @@ class Receiver:
         answers: Answers,
         outbox: Outbox,
         keyring: Keyring,
+        max_age_s: int,
+        max_open_invoices: int,
         clock: Clock,
     ) -> None:
         self._db = db
@@ -82,6 +86,8 @@ class Receiver:
         self._answers = answers
         self._outbox = outbox
         self._keyring = keyring
+        self._max_age_s = max_age_s
+        self._max_open_invoices = max_open_invoices
         self._clock = clock
         self.active: set[InvoiceId] = set()
         """Invoices that a task of this process is having made now."""
@@ -119,6 +125,9 @@ class Receiver:
             await requests.claim(tx, caller.claim, now=now)
             if not await connections.is_live(tx, caller.connection, now=now):
                 raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is not live")
+            open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
+            if open_ones >= self._max_open_invoices:
+                raise RequestError(ErrorCode.RATE_LIMITED, "too many open invoices")
             await invoices.insert(tx, invoice)
             failpoint("in_invoice_claim")
 
@@ -130,17 +139,19 @@ class Receiver:
         finally:
             self.active.discard(invoice_id)
 
-    async def make(self, invoice: Invoice) -> None:
-        """Have a REQUESTED invoice made and answer for it; after a crash, once more.
+    async def resume(self, invoice: Invoice) -> None:
+        """After a crash: have a claimed invoice made, unless nobody waits for it any more."""
+        if invoice.invoice_id in self.active:
+            return
+        if self._clock() - invoice.created_at > self._max_age_s:
+            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "interrupted"))
+        else:
+            await self.make(invoice)
 
-        The same preimage, or `our_id`, makes a repeated call give the same invoice.
-        """
+    async def make(self, invoice: Invoice) -> None:
+        """Have a REQUESTED invoice made and answer for it."""
         try:
-            async with asyncio.timeout(CREATE_TIMEOUT_S):
-                report = await self._backends[invoice.backend].create_invoice(
-                    self._spec(invoice)
-                )
-            made = _checked(invoice, report)
+            made = _checked(invoice, await self._create(invoice))
         except BadRequest as error:
             await self._fail(invoice, RequestError(ErrorCode.OTHER, str(error)))
         except (BackendUnavailable, TimeoutError):
@@ -154,6 +165,18 @@ class Receiver:
         else:
             failpoint("after_invoice_created")
             await self._store(invoice, made)
+
+    async def _create(self, invoice: Invoice) -> InvoiceReport:
+        """A lost reply is repaired by asking again: the same preimage, or `our_id`, gives the
+        same invoice. Raises BackendUnavailable, BadRequest and TimeoutError."""
+        spec = self._spec(invoice)
+        async with asyncio.timeout(CREATE_TIMEOUT_S):
+            for _ in range(CREATE_ATTEMPTS - 1):
+                try:
+                    return await self._backends[invoice.backend].create_invoice(spec)
+                except BackendUnavailable:
+                    await asyncio.sleep(CREATE_RETRY_S)
+            return await self._backends[invoice.backend].create_invoice(spec)
 
     def _spec(self, invoice: Invoice) -> InvoiceSpec:
         own_preimage = Cap.OWN_PREIMAGE in self._backends[invoice.backend].caps
@@ -326,5 +349,7 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
 def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
     """What arrived, which may be more or less than was asked (A18)."""
     if report.received_msat is not None:
-        return report.received_msat
-    return report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
+        received_msat = report.received_msat
+    else:
+        received_msat = report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
+    return Msat(min(received_msat, MAX_MSAT))

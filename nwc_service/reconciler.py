@@ -27,7 +27,7 @@ from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.outcome import Unknown
+from nwc_service.wallet.outcome import FailReason, Unknown
 from nwc_service.wallet.payment import LIVE_STATES, Payment, PaymentState
 from nwc_service.wallet.units import BackendName, PaymentHash, PaymentId
 
@@ -41,8 +41,8 @@ STREAM_RETRY_S = 5.0
 CALL_TIMEOUT_S = 30.0
 FIRST_LOOKUP_S = 1
 LONGEST_LOOKUP_S = 30
-CLOCK_SKEW_S = 120
 ALARM_AFTER_S = 3600
+SWEEP_AT_MOST = 100
 EXPIRED_FOR_GOOD_S = 3600
 """How long after its expiry an invoice is still asked about, for nodes with slow clocks."""
 
@@ -63,12 +63,14 @@ class Reconciler:
         self._receiver = receiver
         self._clock = clock
         self._next_lookup: dict[PaymentId, tuple[int, int]] = {}
+        self._looking_up: set[PaymentId] = set()
+        self._swept: dict[BackendName, int] = {}
         self.node_info: dict[BackendName, NodeInfo] = {}
         """What each node said last; a node that does not answer is missing."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_every(PAYMENTS_EVERY_S, self.look_up_payments))
+            tasks.create_task(self._look_up_for_ever(tasks))
             for name in self._backends:
                 tasks.create_task(_every(NODES_EVERY_S, self.ask_node, name))
                 tasks.create_task(_every(INVOICES_EVERY_S, self.sweep_invoices, name))
@@ -79,13 +81,22 @@ class Reconciler:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 self.node_info[name] = await self._backends[name].start()
-        except (BackendUnavailable, TimeoutError):
+        except Exception as error:
+            if not isinstance(error, BackendUnavailable | TimeoutError):
+                log.exception("backend.broken", backend=name)
             if self.node_info.pop(name, None) is not None:
                 log.warning("backend.unavailable", backend=name)
 
     # --- payments
 
+    async def _look_up_for_ever(self, tasks: asyncio.TaskGroup) -> None:
+        """Without waiting for the slow ones: each payment has its own lookup under way."""
+        while True:
+            tasks.create_task(_alone(self.look_up_payments()))
+            await asyncio.sleep(PAYMENTS_EVERY_S)
+
     async def look_up_payments(self) -> None:
+        """Ask about every open payment that is due."""
         live = await self._db.read(payments.live)
         waiting = {payment.payment_id for payment in live}
         self._next_lookup = {
@@ -95,6 +106,8 @@ class Reconciler:
         await asyncio.gather(*(_alone(self._look_up(payment)) for payment in due))
 
     def _is_due(self, payment: Payment) -> bool:
+        if payment.payment_id in self._looking_up:
+            return False
         now = self._clock()
         patience_s = self._spender.policy.payment_timeout_s + CALL_TIMEOUT_S
         is_recent = now - _sent_at(payment) <= patience_s
@@ -111,15 +124,17 @@ class Reconciler:
 
     async def _look_up(self, payment: Payment) -> None:
         if payment.state is PaymentState.RESERVED:
-            await self._spender.resume(payment)
+            self._spender.resume(payment)
             return
         backend = self._backends.get(payment.backend or BackendName(""))
         if backend is None:
             await self._alarm("backend_missing", payment)
             return
+        self._looking_up.add(payment.payment_id)
         try:
             await self._ask(backend, payment)
         finally:
+            self._looking_up.discard(payment.payment_id)
             if self._clock() - _sent_at(payment) > ALARM_AFTER_S:
                 await self._alarm("payment_stuck", payment)
 
@@ -137,22 +152,23 @@ class Reconciler:
         if outcome is None:
             await self._not_found(payment, backend)
         else:
-            await self._spender.record(payment.payment_id, outcome)
+            await self._spender.recorder.record(payment.payment_id, outcome)
 
     async def _not_found(self, payment: Payment, backend: LightningBackend) -> None:
-        """That the node knows nothing now proves nothing, until rule H makes it so.
-
-        Rule H: the node refuses an expired invoice, so past its expiry, plus the longest
-        timeout in use and the clock skew, a send that has not arrived can never pay.
-        """
+        """That the node knows nothing now proves nothing, until rule H makes it so."""
         if payment.state is PaymentState.DISPATCHED:
-            await self._spender.record(payment.payment_id, Unknown("not known to the node"))
-        margin_s = self._spender.policy.payment_timeout_s + CLOCK_SKEW_S
+            await self._spender.recorder.record(
+                payment.payment_id, Unknown("not known to the node")
+            )
+        if payment.accepted_at is not None:
+            await self._alarm("node_forgot_payment", payment)
         rule_h = backend.release_rule is ReleaseRule.EXPIRY
-        if rule_h and self._clock() > payment.expires_at + margin_s:
-            proof = f"rule H: {backend.name} knew nothing of it at {self._clock()}"
-            await self._spender.give_back(
-                payment.payment_id, expected=PaymentState.UNKNOWN, proof=proof
+        if rule_h and payment.is_unpayable(self._clock()):
+            await self._spender.recorder.give_back(
+                payment.payment_id,
+                expected=PaymentState.UNKNOWN,
+                reason=FailReason.EXPIRED,
+                proof=f"rule H: {backend.name} knew nothing of it at {self._clock()}",
             )
 
     async def _alarm(self, kind: str, payment: Payment) -> None:
@@ -193,24 +209,35 @@ class Reconciler:
             await asyncio.sleep(STREAM_RETRY_S)
 
     async def sweep_invoices(self, name: BackendName) -> None:
-        """Ask about every open invoice: streams have gaps (A16)."""
-        for invoice in await self._open_invoices(name):
-            if invoice.payment_hash is not None:
-                await _alone(self._sweep(invoice, payment_hash=invoice.payment_hash))
-            elif invoice.invoice_id not in self._receiver.active:
-                await _alone(self._receiver.make(invoice))
+        """Ask about the open invoices, some each time: streams have gaps (A16)."""
+        open_ones = await self._open_invoices(name)
+        first = self._swept.get(name, 0) % max(len(open_ones), 1)
+        batch = (open_ones[first:] + open_ones[:first])[:SWEEP_AT_MOST]
+        self._swept[name] = first + len(batch)
+        for invoice in batch:
+            try:
+                await self._sweep(invoice)
+            except (BackendUnavailable, TimeoutError):
+                return
+            except Exception:
+                log.exception("invoice.sweep_failed", invoice_id=invoice.invoice_id)
 
-    async def _sweep(self, invoice: Invoice, *, payment_hash: PaymentHash) -> None:
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                report = await self._backends[invoice.backend].lookup_invoice(payment_hash)
-        except (BackendUnavailable, TimeoutError):
+    async def _sweep(self, invoice: Invoice) -> None:
+        """Raises BackendUnavailable and TimeoutError."""
+        if invoice.payment_hash is None:
+            await self._receiver.resume(invoice)
             return
-        if report is not None and report.status is InvoiceStatus.SETTLED:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            report = await self._backends[invoice.backend].lookup_invoice(invoice.payment_hash)
+        status = None if report is None else report.status
+        if report is not None and status is InvoiceStatus.SETTLED:
             await self._receiver.credit(invoice.backend, report)
-        elif report is not None and report.status is InvoiceStatus.CANCELED:
+        elif status is InvoiceStatus.CANCELED:
             await self._receiver.expire(invoice, state=InvoiceState.CANCELED)
-        elif self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S:
+        elif (
+            status is not InvoiceStatus.ACCEPTED
+            and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S
+        ):
             await self._receiver.expire(invoice, state=InvoiceState.EXPIRED)
 
     async def cancel_invoices(self, name: BackendName) -> None:

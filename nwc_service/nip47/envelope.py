@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -33,8 +33,8 @@ class Channel:
 
     keypair: Keypair
     client_pubkey: PublicKey
-    shared_x: bytes
-    conversation_key: bytes
+    shared_x: bytes = field(repr=False)
+    conversation_key: bytes = field(repr=False)
 
     @classmethod
     def between(cls, keypair: Keypair, client_pubkey: PublicKey) -> "Channel":

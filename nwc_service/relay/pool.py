@@ -114,21 +114,35 @@ class RelayPool:
     # --- out
 
     async def publish(self, event: Event, *, relays: Sequence[str]) -> bool:
-        """To all of `relays` at once; True when at least one of them took it."""
+        """To all of `relays` at once; True as soon as one of them took it, False if none did.
+
+        A relay that is slow or away delays nobody who has another one.
+        """
         connections = [self._relays[url].connection for url in relays if url in self._relays]
-        results = await asyncio.gather(
-            *(
-                connection.publish(event, timeout_s=PUBLISH_TIMEOUT_S)
-                for connection in connections
-            )
-        )
-        return any(result.accepted for result in results)
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.spawn(_publish(event, connections, taken))
+        return await taken
 
     def opened(self, relay_url: str) -> None:
         self._on_open(relay_url)
 
     def now(self) -> int:
         return self._clock()
+
+
+async def _publish(
+    event: Event, connections: Sequence[RelayConnection], taken: asyncio.Future[bool]
+) -> None:
+    async def to_one(connection: RelayConnection) -> None:
+        result = await connection.publish(event, timeout_s=PUBLISH_TIMEOUT_S)
+        if result.accepted and not taken.done():
+            taken.set_result(True)
+
+    try:
+        await asyncio.gather(*map(to_one, connections))
+    finally:
+        if not taken.done():
+            taken.set_result(False)
 
 
 class _Relay:

@@ -4,9 +4,9 @@ The numbers in the texts are those of the invariants in `docs/money.md`.
 """
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from nwc_service.store.database import Row, Tx
+from nwc_service.wallet.payment import proves
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,12 @@ _CHECKS = (
         " FROM budget_period) AS budgets WHERE used_msat <> spent_msat",
     ),
     _Check(
+        "I15: payment {payment_id} is counted in no budget",
+        "SELECT payment_id FROM payment WHERE budget_period IS NOT NULL AND NOT EXISTS ("
+        " SELECT 1 FROM budget_period WHERE budget_period.connection_id = payment.connection_id"
+        " AND budget_period.period_start = payment.budget_period)",
+    ),
+    _Check(
         "I7: payment {payment_id} moved {moved_msat} msat, it should be {due_msat}",
         "SELECT * FROM (SELECT payment_id, amount_msat + fee_msat AS due_msat, ("
         " SELECT coalesce(sum(amount_msat), 0) FROM entry"
@@ -94,6 +100,18 @@ _CHECKS = (
         " (SELECT coalesce(sum(amount_msat), 0) FROM entry"
         " WHERE entry.invoice_id = invoice.invoice_id AND kind = 'receive') AS credited_msat"
         " FROM invoice) AS credited WHERE credited_msat <> receipts_msat",
+    ),
+    _Check(
+        "I6: invoice {invoice_id} is settled, and nobody was credited",
+        "SELECT invoice_id FROM invoice WHERE state = 'SETTLED' AND NOT EXISTS ("
+        " SELECT 1 FROM receipt WHERE receipt.invoice_id = invoice.invoice_id)"
+        " AND NOT EXISTS (SELECT 1 FROM payment WHERE payment.kind = 'internal'"
+        " AND payment.payment_hash = invoice.payment_hash AND payment.state = 'SETTLED')",
+    ),
+    _Check(
+        "I6: invoice {invoice_id} was credited, and is {state}",
+        "SELECT invoice_id, state FROM invoice WHERE state <> 'SETTLED' AND EXISTS ("
+        " SELECT 1 FROM receipt WHERE receipt.invoice_id = invoice.invoice_id)",
     ),
     _Check(
         "I13: request {request_id} and its answer disagree",
@@ -131,7 +149,7 @@ async def _without_proof(tx: Tx) -> list[str]:
     return [
         f"I8: payment {row['payment_id']} has no valid preimage"
         for row in rows
-        if sha256(bytes.fromhex(row["preimage"])).hexdigest() != row["payment_hash"]
+        if not proves(row["preimage"], row["payment_hash"])
     ]
 
 

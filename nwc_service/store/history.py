@@ -29,14 +29,20 @@ _SETTLED = "state = 'SETTLED'"
 
 
 async def search(tx: Tx, query: Query) -> list[Invoice | Payment]:
+    # Each side is cut to the page before the two are merged, so that a page costs the same
+    # however long the history is.
     rows = await tx.all(
-        "SELECT side, id FROM ("
-        f"SELECT 'in' AS side, invoice_id AS id, created_at FROM invoice WHERE {_in(query)}"
-        " UNION ALL "
-        f"SELECT 'out' AS side, payment_id AS id, created_at FROM payment WHERE {_out(query)}"
-        ") AS found ORDER BY created_at DESC, side, id DESC LIMIT :limit OFFSET :offset",
+        "SELECT side, id FROM (SELECT * FROM ("
+        "SELECT 'in' AS side, invoice_id AS id, created_at FROM invoice"
+        f" WHERE {_in(query)} ORDER BY created_at DESC, invoice_id DESC LIMIT :window"
+        ") AS incoming UNION ALL SELECT * FROM ("
+        "SELECT 'out' AS side, payment_id AS id, created_at FROM payment"
+        f" WHERE {_out(query)} ORDER BY created_at DESC, payment_id DESC LIMIT :window"
+        ") AS outgoing) AS found"
+        " ORDER BY created_at DESC, side, id DESC LIMIT :limit OFFSET :offset",
         limit=query.limit,
         offset=query.offset,
+        window=query.limit + query.offset,
         **_values(query),
     )
     found: list[Invoice | Payment] = []
@@ -63,7 +69,8 @@ async def count(tx: Tx, query: Query) -> int:
 def _in(query: Query) -> str:
     if not query.incoming:
         return "1 = 0"
-    shown = "state <> 'REQUESTED'" if query.unpaid_incoming else _SETTLED
+    # A row without an invoice is one that the node never made.
+    shown = "invoice <> ''" if query.unpaid_incoming else _SETTLED
     return f"{_scope(query)} AND {shown}"
 
 

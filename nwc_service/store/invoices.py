@@ -1,6 +1,7 @@
 """Incoming invoices, the receipts that credit them, and the streams that report them."""
 
 from nwc_service.store.database import Row, Tx
+from nwc_service.store.payments import made_by
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.units import (
     AccountId,
@@ -108,7 +109,7 @@ async def of_account(
     """Of this account; of one connection only where given."""
     row = await tx.one(
         f"{_INVOICE} WHERE account_id = :account_id AND payment_hash = :payment_hash"
-        " AND (:connection_id IS NULL OR connection_id = :connection_id)",
+        f"{made_by(connection_id)}",
         account_id=account_id,
         payment_hash=payment_hash,
         connection_id=connection_id,
@@ -124,6 +125,17 @@ async def open_invoices(tx: Tx, backend: BackendName) -> list[Invoice]:
         backend=backend,
     )
     return [from_row(row) for row in rows]
+
+
+async def open_count(tx: Tx, account_id: AccountId, *, now: int) -> int:
+    """Invoices of the account that wait to be paid."""
+    row = await tx.one(
+        "SELECT count(*) AS open FROM invoice WHERE account_id = :account_id"
+        " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED') AND expires_at > :now",
+        account_id=account_id,
+        now=now,
+    )
+    return int(row["open"]) if row else 0
 
 
 async def insert_receipt(

@@ -15,8 +15,8 @@ from nwc_service.wallet.units import (
 COLUMNS = (
     "payment_id, account_id, connection_id, kind, state, backend, payment_hash, invoice,"
     " description, description_hash, amount_msat, amount_is_override, fee_reserve_msat,"
-    " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, settled_at, proof,"
-    " budget_period"
+    " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, unpayable_at,"
+    " accepted_at, settled_at, proof, budget_period"
 )
 _PAYMENT = f"SELECT {COLUMNS} FROM payment"
 _LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
@@ -28,7 +28,8 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         f"INSERT INTO payment ({COLUMNS}) VALUES (:payment_id, :account_id, :connection_id,"
         " :kind, :state, :backend, :payment_hash, :invoice, :description, :description_hash,"
         " :amount_msat, :amount_is_override, :fee_reserve_msat, :fee_msat, :preimage,"
-        " :metadata, :created_at, :expires_at, :dispatched_at, :settled_at, :proof,"
+        " :metadata, :created_at, :expires_at, :dispatched_at, :unpayable_at, :accepted_at,"
+        " :settled_at, :proof,"
         " :budget_period) ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
@@ -50,6 +51,8 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         created_at=payment.created_at,
         expires_at=payment.expires_at,
         dispatched_at=payment.dispatched_at,
+        unpayable_at=payment.unpayable_at,
+        accepted_at=payment.accepted_at,
         settled_at=payment.settled_at,
         proof=payment.proof,
         budget_period=payment.budget_period,
@@ -64,7 +67,8 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
     """
     row = await tx.one(
         "UPDATE payment SET state = :state, backend = :backend, fee_msat = :fee_msat,"
-        " preimage = :preimage, dispatched_at = :dispatched_at, settled_at = :settled_at,"
+        " preimage = :preimage, dispatched_at = :dispatched_at, unpayable_at = :unpayable_at,"
+        " accepted_at = :accepted_at, settled_at = :settled_at,"
         " proof = :proof WHERE payment_id = :payment_id AND account_id = :account_id"
         " AND state = :expected AND (backend IS NULL OR backend = :backend)"
         " RETURNING payment_id",
@@ -75,6 +79,8 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
         fee_msat=payment.fee_msat,
         preimage=payment.preimage,
         dispatched_at=payment.dispatched_at,
+        unpayable_at=payment.unpayable_at,
+        accepted_at=payment.accepted_at,
         settled_at=payment.settled_at,
         proof=payment.proof,
         expected=expected,
@@ -112,6 +118,11 @@ async def live_count(tx: Tx, *, account_id: AccountId | None = None) -> int:
     return int(row["live"]) if row else 0
 
 
+def made_by(connection_id: ConnectionId | None) -> str:
+    """The condition that narrows an account's rows to one connection's, where given."""
+    return "" if connection_id is None else " AND connection_id = :connection_id"
+
+
 async def of_account(
     tx: Tx,
     *,
@@ -122,7 +133,7 @@ async def of_account(
     """The newest of this hash that the account made; of one connection only where given."""
     row = await tx.one(
         f"{_PAYMENT} WHERE account_id = :account_id AND payment_hash = :payment_hash"
-        " AND (:connection_id IS NULL OR connection_id = :connection_id)"
+        f"{made_by(connection_id)}"
         " ORDER BY created_at DESC, payment_id DESC LIMIT 1",
         account_id=account_id,
         payment_hash=payment_hash,
@@ -155,6 +166,8 @@ def from_row(row: Row) -> Payment:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         dispatched_at=row["dispatched_at"],
+        unpayable_at=row["unpayable_at"],
+        accepted_at=row["accepted_at"],
         settled_at=row["settled_at"],
         proof=row["proof"],
         budget_period=row["budget_period"],

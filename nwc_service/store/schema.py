@@ -124,6 +124,8 @@ _FIRST = (
         created_at {int64} NOT NULL,
         expires_at {int64} NOT NULL,
         dispatched_at {int64},
+        unpayable_at {int64},
+        accepted_at {int64},
         settled_at {int64},
         proof TEXT,
         budget_period {int64},
@@ -133,7 +135,7 @@ _FIRST = (
     ) {strict}""",
     # I5: at most one live or settled payment per hash in the whole ledger; settled ones stay.
     "CREATE UNIQUE INDEX payment_hash_once ON payment (payment_hash) WHERE state <> 'RELEASED'",
-    "CREATE INDEX payment_account ON payment (account_id, created_at)",
+    "CREATE INDEX payment_account ON payment (account_id, created_at, payment_id)",
     "CREATE INDEX payment_account_hash ON payment (account_id, payment_hash)",
     (
         "CREATE INDEX payment_live ON payment (account_id)"
@@ -165,9 +167,13 @@ _FIRST = (
         CHECK (state <> 'SETTLED' OR (received_msat IS NOT NULL AND settled_at IS NOT NULL))
     ) {strict}""",
     "CREATE UNIQUE INDEX invoice_string ON invoice (invoice) WHERE invoice <> ''",
-    "CREATE INDEX invoice_account ON invoice (account_id, created_at)",
+    "CREATE INDEX invoice_account ON invoice (account_id, created_at, invoice_id)",
     (
         "CREATE INDEX invoice_open ON invoice (backend, expires_at)"
+        " WHERE state IN ('REQUESTED', 'PENDING', 'ACCEPTED')"
+    ),
+    (
+        "CREATE INDEX invoice_account_open ON invoice (account_id, expires_at)"
         " WHERE state IN ('REQUESTED', 'PENDING', 'ACCEPTED')"
     ),
     # I6: one credit per (backend, payment hash, htlc set), in the credit's own transaction.

@@ -1,6 +1,6 @@
 """An incoming payment: the invoice as we store it, and its states."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nwc_service.wallet.units import (
@@ -42,7 +42,7 @@ class Invoice:
     description_hash: str | None
     amount_msat: Msat
     received_msat: Msat | None
-    preimage: Preimage | None
+    preimage: Preimage | None = field(repr=False)
     metadata: str | None
     created_at: int
     expires_at: int

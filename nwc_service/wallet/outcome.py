@@ -4,7 +4,7 @@
 (`docs/money.md`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nwc_service.wallet.units import Msat, Preimage
@@ -30,7 +30,7 @@ class Settled:
     """The payee has the money. `fee_msat` is None where the backend does not say: the whole
     reserve is charged then."""
 
-    preimage: Preimage
+    preimage: Preimage = field(repr=False)
     fee_msat: Msat | None
     settled_at: int | None = None
 

@@ -5,9 +5,10 @@ of it afterwards. Nothing but an outcome that the backend states as final, or a 
 proof, gives held money back (`docs/money.md`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
+from math import ceil
 from typing import assert_never
 
 from nwc_service.wallet.invoice import Invoice, InvoiceState
@@ -21,6 +22,7 @@ from nwc_service.wallet.ledger import (
 )
 from nwc_service.wallet.outcome import Failed, InFlight, NotSent, Outcome, Settled, Unknown
 from nwc_service.wallet.units import (
+    MAX_MSAT,
     AccountId,
     BackendName,
     ConnectionId,
@@ -29,6 +31,9 @@ from nwc_service.wallet.units import (
     PaymentId,
     Preimage,
 )
+
+CLOCK_SKEW_S = 120
+"""How far the clocks of the service and of a node may be apart."""
 
 
 class PaymentState(StrEnum):
@@ -67,11 +72,13 @@ class Payment:
     amount_is_override: bool  # the invoice names no amount
     fee_reserve_msat: Msat
     fee_msat: Msat | None = None
-    preimage: Preimage | None = None
+    preimage: Preimage | None = field(default=None, repr=False)
     metadata: str | None = None
     created_at: int
     expires_at: int  # of the invoice, as the node agrees to it
     dispatched_at: int | None = None
+    unpayable_at: int | None = None  # from then on no send can pay any more (rule H)
+    accepted_at: int | None = None  # when the backend first said that it has it
     settled_at: int | None = None
     proof: str | None = None  # what allowed the release
     budget_period: int | None = None
@@ -79,6 +86,27 @@ class Payment:
     @property
     def held_msat(self) -> Msat:
         return Msat(self.amount_msat + self.fee_reserve_msat)
+
+    def dispatched(self, *, now: int, timeout_s: float) -> "Payment":
+        """About to be sent, once ever.
+
+        Rule H: a node refuses an expired invoice, so past the expiry, the longest timeout of
+        this send and the clock skew, one that never arrived can never pay.
+        """
+        return replace(
+            self,
+            state=PaymentState.DISPATCHED,
+            dispatched_at=now,
+            unpayable_at=self.expires_at + ceil(timeout_s) + CLOCK_SKEW_S,
+        )
+
+    def is_unpayable(self, now: int) -> bool:
+        """Rule H holds. Never for one that the backend had: what it holds settles later."""
+        return (
+            self.accepted_at is None
+            and self.unpayable_at is not None
+            and now > self.unpayable_at
+        )
 
     def repeats(self, other: "Payment") -> bool:
         """Whether both are one account's wish to pay one invoice one amount."""
@@ -137,7 +165,7 @@ def apply_outcome(
             proof = f"{type(outcome).__name__}: {outcome.reason} {outcome.detail}".strip()
             return release(payment, proof=proof, now=now)
         case InFlight():
-            return payment, ()
+            return replace(payment, accepted_at=payment.accepted_at or now), ()
         case Unknown():
             return replace(payment, state=PaymentState.UNKNOWN), ()
         case _:
@@ -159,6 +187,7 @@ def _settle(
     told_fee_msat = outcome.fee_msat
     if told_fee_msat is None or told_fee_msat < 0:
         told_fee_msat = payment.fee_reserve_msat
+    told_fee_msat = min(told_fee_msat, MAX_MSAT)
     fee_msat = Msat(min(told_fee_msat, payment.fee_reserve_msat))
     account, backend = payment.account_id, node(_backend(payment))
     moves = (
@@ -189,7 +218,8 @@ def _settle(
 def _late_success(payment: Payment, outcome: Outcome) -> tuple[Entry, ...]:
     if not isinstance(outcome, Settled) or not proves(outcome.preimage, payment.payment_hash):
         return ()
-    cost_msat = Msat(payment.amount_msat + max(outcome.fee_msat or 0, 0))
+    fee_msat = max(outcome.fee_msat or 0, 0)
+    cost_msat = Msat(min(payment.amount_msat + fee_msat, MAX_MSAT))
     return (Entry(EntryKind.OVERAGE, LOSS, node(_backend(payment)), cost_msat),)
 
 

@@ -5,7 +5,7 @@ from nwc_service.wallet.outcome import Failed, FailReason, NotSent, Outcome
 
 _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
     FailReason.NO_ROUTE: (ErrorCode.PAYMENT_FAILED, "no route to the payee"),
-    FailReason.TIMEOUT: (ErrorCode.PAYMENT_FAILED, "no route found in time"),
+    FailReason.TIMEOUT: (ErrorCode.PAYMENT_FAILED, "it could not be sent in time"),
     FailReason.INSUFFICIENT_BALANCE: (
         ErrorCode.PAYMENT_FAILED,
         "the node has too little liquidity",
