@@ -78,6 +78,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     edges = await open_edges(settings, stack)
     relays: Relays  # bound below; nothing is published before
     flow = _flow(edges, publish=lambda connection, event: relays.publish(connection, event))
+    stack.push_async_callback(flow.spender.drain)
     for name in edges.backends:
         await flow.reconciler.ask_node(name)
     pool = _pool(
@@ -94,7 +95,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     )
     await edges.db.write(lambda tx: meta.put_list(tx, ADVERTISED, relays.advertised_urls))
     announcer.listen_all()
-    await flow.outbox.recover()
+    edges.spawn(flow.outbox.run())
     edges.spawn(flow.reconciler.run())
     edges.spawn(_announce_for_ever(announcer))
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
@@ -242,6 +243,7 @@ async def _serve_admin(
     )
     state = State(
         db=edges.db,
+        books=edges.books,
         accounts=accounts,
         connections=connections,
         relays=relays,
@@ -265,7 +267,10 @@ async def _serve_admin(
 
 async def _announce_for_ever(announcer: Announcer) -> None:
     while True:
-        await announcer.announce_all()
+        try:
+            await announcer.announce_all()
+        except Exception:
+            log.exception("announcer.failed")
         await asyncio.sleep(REANNOUNCE_EVERY_S)
 
 

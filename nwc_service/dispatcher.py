@@ -41,6 +41,10 @@ from nwc_service.wallet.errors import ErrorCode, RequestError
 
 log = structlog.get_logger()
 
+REPETITIONS = Rate(per_s=5, burst=50)
+LONGEST_EXPIRATION_S = 24 * 3600
+"""How long a request may ask to be executed, whatever its `expiration` says."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestPolicy:
@@ -79,6 +83,7 @@ class Dispatcher:
         self._buckets = Buckets(policy.rate)
         # Answers to what is not a request in order: at most one a second and connection.
         self._complaints = Buckets(Rate(per_s=1, burst=1))
+        self._repetitions = Buckets(REPETITIONS)
         self._in_progress: Counter[str] = Counter()
 
     def submit(self, event: Event, repeated: bool) -> None:  # noqa: FBT001 (a callback)
@@ -90,18 +95,32 @@ class Dispatcher:
         connection = self._directory.by_wallet(event.tag_value("p") or "")
         if connection is None or connection.client_pubkey != event.pubkey:
             return
-        key = connection.connection_id
-        busy = self._in_progress[key] >= self._policy.max_in_progress
-        if busy or not self._buckets.take(key, now=time.monotonic()):
-            if self._complaints.take(key, now=time.monotonic()):
-                self._spawn(self._refuse_for_rate(connection, event))
+        if not self._is_timely(event, max_age_s=self._policy.max_age_s):
             return
-        self._in_progress[key] += 1
-        self._spawn(self._run(connection, event, repeated=repeated))
+        limited = self._is_limited(connection, repeated=repeated)
+        # A repetition beyond its rate, and a refusal beyond one a second, get no answer.
+        if limited and (repeated or not self._may_complain(connection)):
+            return
+        self._in_progress[connection.connection_id] += 1
+        self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
 
-    async def _run(self, connection: Connection, event: Event, *, repeated: bool) -> None:
+    def _is_limited(self, connection: Connection, *, repeated: bool) -> bool:
+        """Repetitions have a bucket of their own: anyone may replay what a relay has kept."""
+        key, now = connection.connection_id, time.monotonic()
+        if repeated:
+            return not self._repetitions.take(key, now=now)
+        if self._in_progress[key] >= self._policy.max_in_progress:
+            return True
+        return not self._buckets.take(key, now=now)
+
+    def _may_complain(self, connection: Connection) -> bool:
+        return self._complaints.take(connection.connection_id, now=time.monotonic())
+
+    async def _run(
+        self, connection: Connection, event: Event, *, repeated: bool, limited: bool
+    ) -> None:
         try:
-            await self._handle(connection, event, repeated=repeated)
+            await self._handle(connection, event, repeated=repeated, limited=limited)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -113,12 +132,9 @@ class Dispatcher:
             if not self._in_progress[connection.connection_id]:
                 del self._in_progress[connection.connection_id]
 
-    async def _handle(self, connection: Connection, event: Event, *, repeated: bool) -> None:
-        if not self._is_timely(event, max_age_s=self._policy.max_age_s):
-            return
-        if not connection.is_live(self._clock()):
-            await self._refuse_ended(connection, event)
-            return
+    async def _handle(
+        self, connection: Connection, event: Event, *, repeated: bool, limited: bool
+    ) -> None:
         try:
             encryption = _encryption(connection, event)
             request = open_request(
@@ -131,9 +147,15 @@ class Dispatcher:
             self._complain(connection, event, error=RequestError(ErrorCode.OTHER, str(error)))
             return
         claim = _claim(connection, event, method=request.method, encryption=encryption)
+        caller = Caller(connection, claim)
         method = METHODS.get(request.method)
-        if not repeated or (method is not None and method.mutates):
-            await self._answer(Caller(connection, claim), request, event=event)
+        mutates = method is not None and method.mutates
+        if limited:
+            await self._refuse_for_rate(caller, mutates=mutates)
+        elif not connection.is_live(self._clock()):
+            await self._refuse_ended(caller)
+        elif mutates or not repeated:
+            await self._answer(caller, request, event=event)
 
     async def _answer(self, caller: Caller, request: Request, *, event: Event) -> None:
         method = METHODS.get(request.method)
@@ -203,23 +225,25 @@ class Dispatcher:
         if stored is not None and stored.is_published:
             self._outbox.resend(stored.connection_id, stored)
 
-    async def _refuse_ended(self, connection: Connection, event: Event) -> None:
+    async def _refuse_ended(self, caller: Caller) -> None:
         """What was claimed before the end keeps its one answer, given or still to come."""
-        claimed = await self._db.read(lambda tx: requests.claimed(tx, event.id))
-        if claimed is not None:
-            await self._repeat(event.id)
-            return
-        error = RequestError(ErrorCode.UNAUTHORIZED, "this connection is revoked or expired")
-        self._complain(connection, event, error=error)
+        request_id = caller.claim.request_id
+        if await self._db.read(lambda tx: requests.claimed(tx, request_id)) is not None:
+            await self._repeat(request_id)
+        elif self._may_complain(caller.connection):
+            error = RequestError(ErrorCode.UNAUTHORIZED, "this connection has ended")
+            self._reply(caller, error_payload(caller.claim.method, error))
 
-    async def _refuse_for_rate(self, connection: Connection, event: Event) -> None:
-        claim = _claim(connection, event, method="", encryption=_best_guess(connection, event))
+    async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:
         error = RequestError(ErrorCode.RATE_LIMITED, "too many requests")
-        await self._refuse(Caller(connection, claim), error=error)
+        if mutates:
+            await self._refuse(caller, error=error)
+        else:
+            self._reply(caller, error_payload(caller.claim.method, error))
 
     def _complain(self, connection: Connection, event: Event, *, error: RequestError) -> None:
         """Answer what could not be read as a request, rarely and without a row."""
-        if not self._complaints.take(connection.connection_id, now=time.monotonic()):
+        if not self._may_complain(connection):
             return
         claim = _claim(connection, event, method="", encryption=_best_guess(connection, event))
         self._reply(Caller(connection, claim), error_payload("", error))
@@ -236,7 +260,9 @@ class Dispatcher:
         if expiration is None:
             return now - event.created_at <= max_age_s
         # NIP-47: an expired request "should be ignored", so no error response.
-        return expiration.isascii() and expiration.isdigit() and now <= int(expiration[:15])
+        readable = expiration.isascii() and expiration.isdigit()
+        recent = now - event.created_at <= LONGEST_EXPIRATION_S
+        return readable and recent and now <= int(expiration[:15])
 
 
 def _claim(

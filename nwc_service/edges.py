@@ -19,7 +19,7 @@ from nwc_service.outbox import Spawn
 from nwc_service.store import connections, meta
 from nwc_service.store.database import Database
 from nwc_service.store.sqlite import open_sqlite
-from nwc_service.wallet.units import BackendName
+from nwc_service.wallet.units import MSAT_PER_SAT, BackendName, Msat
 
 log = structlog.get_logger()
 
@@ -34,6 +34,7 @@ class StartError(Exception):
 class Edges:
     settings: Settings
     db: Database
+    books: Database  # read only and apart, so that an operator's long list delays no user
     keyring: Keyring
     backends: Mapping[BackendName, LightningBackend]
     default_backend: BackendName
@@ -52,12 +53,14 @@ async def open_edges(settings: Settings, stack: AsyncExitStack) -> Edges:
     """Raises StartError, StoreError, InUse and ValueError, each with its one line."""
     stack.enter_context(datadir.locked(settings.data_dir))
     db = await stack.enter_async_context(open_sqlite(settings.database_path, read_only=False))
+    books = await stack.enter_async_context(open_sqlite(settings.database_path, read_only=True))
     keyring = await _keyring(settings, db)
     backends = await _backends(settings, stack)
     spawn = await stack.enter_async_context(_task_owner())
     return Edges(
         settings=settings,
         db=db,
+        books=books,
         keyring=keyring,
         backends=backends,
         default_backend=BackendName(settings.default_backend or ""),
@@ -128,6 +131,11 @@ async def _start_node(backend: LightningBackend) -> None:
     except (BackendUnavailable, TimeoutError) as error:
         # It may come back; until then /readyz tells, and nothing is lost.
         log.error("backend.unavailable", backend=backend.name, problem=str(error))
+    declared_msat = backend.fee_cap_msat(Msat(MSAT_PER_SAT))
+    if Cap.FEE_LIMIT not in backend.caps and declared_msat is None:
+        raise StartError(
+            f"backends.{backend.name}: it obeys no fee limit, so its own cap must be declared"
+        )
     if Cap.SIMULATED in backend.caps:
         log.warning("backend.simulated", backend=backend.name, notice="no real money moves")
 

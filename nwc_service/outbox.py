@@ -6,6 +6,7 @@ update; after the first OK the bytes are final.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 REDATE_AFTER_S = 45
 GIVE_UP_STORED_S = 24 * 3600
 GIVE_UP_READ_S = 60
+MAX_UNDER_WAY = 200
+"""Of one connection."""
+RECOVER_EVERY_S = 30.0
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 
@@ -53,15 +57,40 @@ class Outbox:
         self._publish = publish
         self._spawn = spawn
         self._clock = clock
+        self._under_way: dict[str, ConnectionId] = {}
+        self._per_connection: Counter[ConnectionId] = Counter()
+
+    async def run(self) -> None:
+        """What was stored and not published, at the start and whenever there is room again."""
+        while True:
+            try:
+                await self.recover()
+            except Exception:
+                log.exception("outbox.recover_failed")
+            await asyncio.sleep(RECOVER_EVERY_S)
 
     async def recover(self) -> None:
-        """At start: what was stored and not yet published."""
-        self.push(await self._db.read(outbox.unpublished))
+        self.push(
+            await self._db.read(lambda tx: outbox.unpublished(tx, per_connection=MAX_UNDER_WAY))
+        )
+
+    async def recent(self, *, max_age_s: int) -> list[Event]:
+        """What was stored lately, published or not, for a relay that has lost its memory."""
+        since = self._clock() - max_age_s
+        stored = await self._db.read(lambda tx: outbox.stored_since(tx, since))
+        return [event_of(outgoing) for outgoing in stored]
 
     def push(self, stored: Iterable[Outgoing]) -> None:
-        """Publish events whose transaction has committed."""
+        """Publish events whose transaction has committed.
+
+        Of one connection only so many at a time: a relay that takes nothing must not fill the
+        memory. The others stay in the table until there is room.
+        """
         for outgoing in stored:
-            self._spawn(self._deliver(outgoing))
+            room = self._per_connection[outgoing.connection_id] < MAX_UNDER_WAY
+            if room and outgoing.event_id not in self._under_way:
+                self._enter(outgoing)
+                self._spawn(self._deliver(outgoing))
 
     def send(self, connection: Connection, event: Event) -> None:
         """Publish an answer that is not stored: of a read, which the client may repeat."""
@@ -81,21 +110,36 @@ class Outbox:
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
+    def _enter(self, outgoing: Outgoing) -> None:
+        self._under_way[outgoing.event_id] = outgoing.connection_id
+        self._per_connection[outgoing.connection_id] += 1
+
+    def _leave(self, outgoing: Outgoing) -> None:
+        del self._under_way[outgoing.event_id]
+        self._per_connection[outgoing.connection_id] -= 1
+        if not self._per_connection[outgoing.connection_id]:
+            del self._per_connection[outgoing.connection_id]
+
     async def _deliver(self, outgoing: Outgoing) -> None:
         connection = self._directory.by_id(outgoing.connection_id)
         if connection is None:
+            self._leave(outgoing)
             return
         give_up_at = outgoing.created_at + GIVE_UP_STORED_S
-        left: Outgoing | None = outgoing
         retry_s = FIRST_RETRY_S
-        while left is not None:
+        while True:
+            left: Outgoing | None = outgoing
             try:
-                left = await self._attempt(connection, left, give_up_at=give_up_at)
+                left = await self._attempt(connection, outgoing, give_up_at=give_up_at)
             except Exception:
                 log.exception("outbox.attempt_failed", connection_id=outgoing.connection_id)
-            if left is not None:
-                await asyncio.sleep(retry_s)
-                retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+            self._leave(outgoing)
+            if left is None:
+                return
+            outgoing = left
+            self._enter(outgoing)
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     async def _attempt(
         self, connection: Connection, outgoing: Outgoing, *, give_up_at: int

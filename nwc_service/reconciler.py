@@ -217,8 +217,10 @@ class Reconciler:
         for invoice in batch:
             try:
                 await self._sweep(invoice)
-            except (BackendUnavailable, TimeoutError):
-                return
+            except TimeoutError:
+                return  # each of the others would hang as long
+            except BackendUnavailable:
+                continue
             except Exception:
                 log.exception("invoice.sweep_failed", invoice_id=invoice.invoice_id)
 

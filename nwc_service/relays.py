@@ -1,5 +1,6 @@
 """The relays of every connection: the service's own, or those that it names."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from nwc_service.answers import Clock
@@ -13,6 +14,7 @@ from nwc_service.relay.pool import RelayPool
 from nwc_service.wallet.units import ConnectionId
 
 ANNOUNCE_ATTEMPTS = 3
+ANNOUNCE_AT_ONCE = 50
 
 
 class Relays:
@@ -36,9 +38,14 @@ class Relays:
         """The relays that the connection's client is told of."""
         return connection.relays or self.advertised_urls
 
-    async def publish(self, connection: Connection, event: Event) -> bool:
-        """True when at least one relay of the connection took the event."""
+    async def publish(
+        self, connection: Connection, event: Event, *, only: str | None = None
+    ) -> bool:
+        """True when at least one relay of the connection took the event; to `only` one of them
+        where given."""
         outside, embedded = self._routes(connection)
+        if only is not None:
+            outside, embedded = (only,), None
         if embedded is not None:
             embedded.publish(event)
         taken = bool(outside) and await self._pool.publish(event, relays=outside)
@@ -114,11 +121,20 @@ class Announcer:
             self._relays.listen(connection)
 
     async def announce_all(self, *, relay_url: str | None = None) -> None:
-        """Of every live connection; where given, of those on one relay only."""
-        for connection in self._directory:
-            on_relay = relay_url is None or self._relays.uses(connection, relay_url)
-            if on_relay and connection.is_live(self._clock()):
-                await self._relays.publish(connection, self._event(connection))
+        """Of every live connection; where given, of those on one relay and on it alone."""
+        chosen = [
+            connection
+            for connection in self._directory
+            if connection.is_live(self._clock())
+            and (relay_url is None or self._relays.uses(connection, relay_url))
+        ]
+        for first in range(0, len(chosen), ANNOUNCE_AT_ONCE):
+            await asyncio.gather(
+                *(
+                    self._relays.publish(connection, self._event(connection), only=relay_url)
+                    for connection in chosen[first : first + ANNOUNCE_AT_ONCE]
+                )
+            )
 
     def _event(self, connection: Connection) -> Event:
         """Replaceable: on equal dates the lowest id wins and an older one is dropped silently,

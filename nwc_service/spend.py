@@ -6,6 +6,8 @@ between them recovers as the crash matrix in `docs/money.md` says: `resume` and 
 are what the reconciler calls too.
 """
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -42,6 +44,9 @@ log = structlog.get_logger()
 
 # One wording for a hash that is live or settled anywhere: it must not tell whose it is.
 HASH_IN_USE = "this invoice is being paid or was paid before"
+
+
+DRAIN_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,8 @@ class Spender:
         self._clock = clock
         self.policy = policy
         self.recorder = Recorder(db, answers=answers, outbox=outbox, clock=clock)
-        self.active: set[PaymentId] = set()
-        """Payments that a task of this process is sending now."""
+        self.active: dict[PaymentId, float] = {}
+        """Payments that a task of this process is sending now, and since when."""
 
     async def spend(self, caller: Caller, payment: Payment) -> None:
         """Pay for the caller; the answer comes through the outbox, however late.
@@ -98,6 +103,17 @@ class Spender:
         self._outbox.push(step.outgoing)
         if step.to_send is not None:
             self._start(step.to_send)
+
+    async def drain(self) -> None:
+        """Before a stop: let the sends that have just begun reach their node and answer.
+
+        One that is cut off all the same is looked up after the next start.
+        """
+        enough = time.monotonic() + DRAIN_S
+        while any(since > enough - 2 * DRAIN_S for since in self.active.values()):
+            if time.monotonic() > enough:
+                return
+            await asyncio.sleep(0.05)
 
     async def debit(self, account_id: AccountId, amount_msat: Msat, *, reason: str) -> None:
         """The operator takes money out. Raises RequestError when there is not enough."""
@@ -215,7 +231,7 @@ class Spender:
 
     def _start(self, payment: Payment) -> None:
         if payment.payment_id not in self.active:
-            self.active.add(payment.payment_id)
+            self.active[payment.payment_id] = time.monotonic()
             self._spawn(self._send(payment))
 
     async def _send(self, payment: Payment) -> None:
@@ -227,7 +243,7 @@ class Spender:
                 await self.recorder.record(payment.payment_id, outcome)
         finally:
             # Whatever happened, the row tells the reconciler what is left to do.
-            self.active.discard(payment.payment_id)
+            del self.active[payment.payment_id]
 
     async def _dispatch(self, payment: Payment) -> Payment | None:
         """None when another has dispatched or released it, or it is too late to send it."""

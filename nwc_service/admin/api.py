@@ -37,6 +37,7 @@ class State:
     """What the API works on. `node_info` has the nodes that answered last time."""
 
     db: Database
+    books: Database
     accounts: Accounts
     connections: Connections
     relays: Relays
@@ -178,11 +179,11 @@ def _account_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
 
     @app.get("/api/v1/accounts", dependencies=guard)
     async def list_accounts() -> list[View]:
-        return await state.db.read(views.accounts)
+        return await state.books.read(views.accounts)
 
     @app.get("/api/v1/accounts/{name}", dependencies=guard)
     async def show_account(name: str) -> View:
-        return await state.db.read(lambda tx: views.account(tx, name))
+        return await state.books.read(lambda tx: views.account(tx, name))
 
     @app.post("/api/v1/accounts/{name}/{movement}", dependencies=guard)
     async def move(name: str, movement: Literal["credit", "debit"], body: Movement) -> View:
@@ -199,7 +200,7 @@ def _connection_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
     relays_of = state.relays.advertised
 
     async def view(connection_id: str) -> View:
-        return await state.db.read(
+        return await state.books.read(
             lambda tx: views.connection(
                 tx, connection_id, relays_of=relays_of, now=state.clock()
             )
@@ -213,7 +214,7 @@ def _connection_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
 
     @app.get("/api/v1/connections", dependencies=guard)
     async def list_connections(account: str | None = None) -> list[View]:
-        return await state.db.read(
+        return await state.books.read(
             lambda tx: views.connection_list(
                 tx, account_name=account, relays_of=relays_of, now=state.clock()
             )
@@ -232,17 +233,19 @@ def _connection_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
 def _other_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
     @app.get("/api/v1/payments", dependencies=guard)
     async def list_payments(account: str | None = None) -> list[View]:
-        return await state.db.read(
+        return await state.books.read(
             lambda tx: views.payment_list(tx, account_name=account, now=state.clock())
         )
 
     @app.get("/api/v1/payments/{payment_id}", dependencies=guard)
     async def show_payment(payment_id: str) -> View:
-        return await state.db.read(lambda tx: views.payment(tx, payment_id, now=state.clock()))
+        return await state.books.read(
+            lambda tx: views.payment(tx, payment_id, now=state.clock())
+        )
 
     @app.get("/api/v1/audit", dependencies=guard)
     async def run_audit() -> View:
-        return await state.db.read(views.audit)
+        return await state.books.read(views.audit)
 
     @app.post("/api/v1/backends/{backend_type}/commands/{command}", dependencies=guard)
     async def backend_command(

@@ -61,7 +61,9 @@ def failing_in_one_line() -> Iterator[None]:
 
 
 def settings(data_dir: Path | None) -> Settings:
-    return load_settings(data_dir=data_dir)
+    """With the file that `NWC_CONFIG` names, so that all commands see the same database."""
+    file = os.environ.get("NWC_CONFIG")
+    return load_settings(file=Path(file) if file else None, data_dir=data_dir)
 
 
 def look(

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from nwc_service.backend import NodeInfo
 from nwc_service.methods.method import Context, Method, Params, Preset, Result
-from nwc_service.nip47.info import EXTENSIONS
+from nwc_service.nip47.info import extensions
 
 NAME = "get_info"
 
@@ -20,7 +20,7 @@ async def handle(context: Context, params: Params) -> Result:
     return result | {
         "methods": wallet.announced(connection),
         "notifications": sorted(connection.notifications),
-        "extensions": list(EXTENSIONS),
+        "extensions": extensions(connection),
         # snstr falls back to NIP-04 without this list.
         "encryption": list(connection.encryption),
     }

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from nwc_service.nip47.connection import Connection
 
-EXTENSIONS: tuple[str, ...] = ("02", "05", "06")  # notifications, list_transactions, metadata
+METADATA = "06"
+
+
+def extensions(connection: Connection) -> list[str]:
+    """The numbered NWC specs that this connection gets: 02 notifications, 05 list_transactions,
+    06 metadata."""
+    granted = {"02": bool(connection.notifications), "05": connection.sees_account}
+    return [*(number for number, has in granted.items() if has), METADATA]
 
 
 def content(connection: Connection, methods: Sequence[str]) -> str:
@@ -18,6 +25,6 @@ def tags(connection: Connection) -> tuple[tuple[str, ...], ...]:
     result: list[tuple[str, ...]] = [("encryption", " ".join(connection.encryption))]
     if connection.notifications:
         result.append(("notifications", " ".join(sorted(connection.notifications))))
-    result.append(("extensions", " ".join(EXTENSIONS)))
+    result.append(("extensions", " ".join(extensions(connection))))
     result.append(("p", connection.client_pubkey))
     return tuple(result)

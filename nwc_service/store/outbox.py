@@ -40,9 +40,22 @@ async def answer_to(tx: Tx, request_id: str) -> Outgoing | None:
     return _outgoing(row) if row else None
 
 
-async def unpublished(tx: Tx) -> list[Outgoing]:
+async def unpublished(tx: Tx, *, per_connection: int = 1000) -> list[Outgoing]:
+    """The oldest of each connection, oldest first."""
     rows = await tx.all(
-        f"{_OUTGOING} WHERE published_at IS NULL AND abandoned_at IS NULL ORDER BY outbox_id"
+        "SELECT * FROM (SELECT event_id, event, connection_id, request_id, created_at,"
+        " published_at, outbox_id, row_number() OVER"
+        " (PARTITION BY connection_id ORDER BY outbox_id) AS place FROM outbox"
+        " WHERE published_at IS NULL AND abandoned_at IS NULL) AS waiting"
+        " WHERE place <= :per_connection ORDER BY outbox_id",
+        per_connection=per_connection,
+    )
+    return [_outgoing(row) for row in rows]
+
+
+async def stored_since(tx: Tx, since: int) -> list[Outgoing]:
+    rows = await tx.all(
+        f"{_OUTGOING} WHERE created_at >= :since ORDER BY outbox_id", since=since
     )
     return [_outgoing(row) for row in rows]
 

@@ -99,6 +99,7 @@ _FIRST = (
         "CREATE INDEX outbox_open ON outbox (outbox_id)"
         " WHERE published_at IS NULL AND abandoned_at IS NULL"
     ),
+    "CREATE INDEX outbox_created ON outbox (created_at)",
     # --- money out
     """CREATE TABLE payment (
         payment_id TEXT PRIMARY KEY,

@@ -9,7 +9,7 @@ keeps its own refusal.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -224,14 +224,25 @@ async def _check(database: SqliteDatabase, path: Path) -> None:
 async def _connect(path: Path, *, mode: str) -> aiosqlite.Connection:
     """Raises StoreError for a file that is no database, or cannot be opened."""
     uri = f"{path.resolve().as_uri()}?mode={mode}"
-    connection = aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     try:
-        await connection  # starts its thread
+        _probe(uri)
+        connection = await aiosqlite.connect(
+            uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+        )
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}") from error
+    try:
         await _set_up(connection, path, mode=mode)
     except sqlite3.Error as error:
         await connection.close()
         raise StoreError(f"{path}: {error}") from error
     return connection
+
+
+def _probe(uri: str) -> None:
+    """Before there is a thread, which aiosqlite would not wait for when it cannot open."""
+    with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
+        connection.execute("PRAGMA schema_version")
 
 
 async def _set_up(connection: aiosqlite.Connection, path: Path, *, mode: str) -> None:

@@ -1,0 +1,50 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.scripted_backend import ScriptedBackend
+from tests.flow.world import Client, Clock, Relay, World, open_world
+
+Open = Callable[[], AbstractAsyncContextManager[World]]
+
+CREDIT_MSAT = 1_000_000
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def start(tmp_path: Path, backend: ScriptedBackend, clock: Clock) -> Open:
+    """Start the service on the test's database; after leaving it, start it again."""
+    relay = Relay()
+    return lambda: open_world(
+        tmp_path / "nwc.sqlite", backend=backend, clock=clock, relay=relay
+    )
+
+
+@pytest.fixture
+async def world(start: Open) -> AsyncIterator[World]:
+    async with start() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def alice(world: World) -> Client:
+    """An app with 1 000 000 msat."""
+    await world.account("alice", credit_msat=CREDIT_MSAT)
+    return await world.connect("alice")
+
+
+@pytest.fixture
+async def bob(world: World) -> Client:
+    await world.account("bob", credit_msat=CREDIT_MSAT)
+    return await world.connect("bob")

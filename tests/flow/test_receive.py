@@ -1,0 +1,266 @@
+"""Money in: each settlement is credited once, to whom it belongs, whatever else happened."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from nwc_service.backend import BackendUnavailable, Cursor, InvoiceStatus, Unsupported
+from nwc_service.wallet.units import PaymentHash
+from tests.doubles.scripted_backend import ScriptedBackend, hash_of, preimage_of
+from tests.flow.conftest import CREDIT_MSAT, Open
+from tests.flow.world import Client, JsonObject, World, reconciling, until
+
+AMOUNT_MSAT = 100_000
+EXPIRED_FOR_GOOD_S = 2 * 3600
+
+
+async def invoice_of(world: World, client: Client) -> JsonObject:
+    return await world.invoice(client, AMOUNT_MSAT)
+
+
+def hash_in(made: JsonObject) -> PaymentHash:
+    return PaymentHash(made["payment_hash"])
+
+
+async def state_of(world: World, client: Client, made: JsonObject) -> str:
+    answer = await world.call(client, "lookup_invoice", {"invoice": made["invoice"]})
+    return str(answer["result"]["state"])
+
+
+def received(world: World, client: Client) -> list[int]:
+    return [
+        notification["notification"]["amount"]
+        for notification in world.notifications(client)
+        if notification["notification_type"] == "payment_received"
+    ]
+
+
+async def test_a_settlement_reported_again_and_again_is_credited_and_told_once(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    report = backend.receive(hash_in(await invoice_of(world, alice)))
+
+    for cursor in (None, Cursor("1"), Cursor("2"), Cursor("1")):
+        await world.receiver.credit(backend.name, report, cursor=cursor)
+    await world.tasks.idle()
+    await world.reconciler.sweep_invoices(backend.name)
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    assert received(world, alice) == [AMOUNT_MSAT]
+    assert await world.book("node:node") == -AMOUNT_MSAT
+    assert await world.problems() == ()
+
+
+async def test_many_reports_of_one_settlement_at_once_are_credited_once(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    report = backend.receive(hash_in(await invoice_of(world, alice)))
+
+    for _ in range(10):
+        world.tasks.spawn(world.receiver.credit(backend.name, report))
+    await world.tasks.idle()
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    assert world.tasks.failures == []
+
+
+@pytest.mark.parametrize("status", [s for s in InvoiceStatus if s != InvoiceStatus.SETTLED])
+async def test_nothing_is_credited_before_the_node_says_settled(
+    world: World, alice: Client, backend: ScriptedBackend, status: InvoiceStatus
+) -> None:
+    settled = backend.receive(hash_in(await invoice_of(world, alice)))
+
+    await world.receiver.credit(backend.name, replace(settled, status=status))
+
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
+@pytest.mark.parametrize(
+    "arrived_msat",
+    [
+        pytest.param(2 * AMOUNT_MSAT, id="overpaid"),
+        pytest.param(1, id="underpaid"),
+        pytest.param(AMOUNT_MSAT, id="as-asked"),
+    ],
+)
+async def test_what_arrived_is_credited_and_told_not_what_was_asked(
+    world: World, alice: Client, backend: ScriptedBackend, arrived_msat: int
+) -> None:
+    report = backend.receive(hash_in(await invoice_of(world, alice)), arrived_msat)
+
+    await world.receiver.credit(backend.name, report)
+    await world.tasks.idle()
+
+    assert await world.money("alice") == (CREDIT_MSAT + arrived_msat, 0)
+    assert received(world, alice) == [arrived_msat]
+    assert await world.problems() == ()
+
+
+async def test_a_settlement_that_nobody_asked_for_waits_in_suspense(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    stranger = replace(
+        backend.receive(hash_in(made)), payment_hash=hash_of(preimage_of(9)), invoice="lnbcrt"
+    )
+
+    for _ in range(2):
+        await world.receiver.credit(backend.name, stranger)
+
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+    assert await world.book("suspense") == AMOUNT_MSAT
+    assert await world.owed_msat() == CREDIT_MSAT + AMOUNT_MSAT
+    assert await world.problems() == ()
+
+
+async def test_an_invoice_paid_inside_and_then_from_outside_is_credited_twice(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    await world.call(bob, "pay_invoice", {"invoice": made["invoice"]})
+    report = backend.receive(hash_in(made))
+
+    for _ in range(2):
+        await world.receiver.credit(backend.name, report)
+    await world.tasks.idle()
+
+    assert await world.money("alice") == (CREDIT_MSAT + 2 * AMOUNT_MSAT, 0)
+    assert await world.money("bob") == (CREDIT_MSAT - AMOUNT_MSAT, 0)
+    assert received(world, alice) == [AMOUNT_MSAT, AMOUNT_MSAT]
+    assert await world.problems() == ()
+
+
+async def test_an_invoice_paid_from_outside_is_not_paid_again_inside(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    await world.receiver.credit(backend.name, backend.receive(hash_in(made)))
+
+    answer = await world.call(bob, "pay_invoice", {"invoice": made["invoice"]})
+
+    assert answer["error"]["code"] == "OTHER"
+    assert await world.money("bob") == (CREDIT_MSAT, 0)
+    assert backend.sent == []
+
+
+async def test_an_invoice_paid_inside_is_cancelled_at_its_node_until_that_succeeds(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    await world.call(bob, "pay_invoice", {"invoice": made["invoice"]})
+
+    for _ in range(2):
+        await world.reconciler.cancel_invoices(backend.name)
+
+    assert backend.canceled == [made["payment_hash"]]
+
+
+async def test_an_invoice_that_expired_here_is_credited_when_the_node_settles_it_late(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    world.clock.advance(2 * EXPIRED_FOR_GOOD_S)
+    await world.reconciler.sweep_invoices(backend.name)
+    expired = await state_of(world, alice, made)
+
+    await world.receiver.credit(backend.name, backend.receive(hash_in(made)))
+    await world.tasks.idle()
+
+    assert expired == "expired"
+    assert await state_of(world, alice, made) == "settled"
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    assert received(world, alice) == [AMOUNT_MSAT]
+
+
+async def test_an_expired_invoice_is_not_paid_inside(
+    world: World, alice: Client, bob: Client
+) -> None:
+    made = await invoice_of(world, alice)
+    world.clock.advance(3600)
+
+    answer = await world.call(bob, "pay_invoice", {"invoice": made["invoice"]})
+
+    assert answer["error"]["code"] == "OTHER"
+    assert await world.money("bob") == (CREDIT_MSAT, 0)
+
+
+async def test_a_preimage_is_shown_only_once_the_money_is_here(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+    report = backend.receive(hash_in(made))
+    before = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
+
+    await world.receiver.credit(backend.name, report)
+
+    after = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
+    assert (made["preimage"], before["result"]["preimage"]) == ("", "")
+    assert hash_of(after["result"]["preimage"]) == made["payment_hash"]
+
+
+# --- the stream and the sweep
+
+
+async def test_the_stream_goes_on_after_a_restart_where_it_was_credited(
+    start: Open, backend: ScriptedBackend
+) -> None:
+    async with start() as world:
+        await world.account("alice")
+        alice = await world.connect("alice")
+        for _ in range(2):
+            backend.receive(hash_in(await invoice_of(world, alice)))
+        async with reconciling(world):
+            await until(lambda: _has(world, 2 * AMOUNT_MSAT))
+        backend.receive(hash_in(await invoice_of(world, alice)))
+
+    async with start() as world, reconciling(world):
+        await until(lambda: _has(world, 3 * AMOUNT_MSAT))
+
+        assert await world.problems() == ()
+        assert len(received(world, alice)) == 3
+
+
+async def test_a_settlement_that_the_stream_never_tells_is_found_by_the_sweep(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.receive(hash_in(await invoice_of(world, alice)))
+    backend.stream.clear()
+
+    await world.reconciler.sweep_invoices(backend.name)
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BackendUnavailable(), ValueError("a field is missing"), Unsupported()],
+    ids=["unavailable", "a-bug", "unsupported"],
+)
+async def test_one_invoice_that_a_node_chokes_on_hides_no_other_from_the_sweep(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend, error: Exception
+) -> None:
+    poison = await world.invoice(alice, AMOUNT_MSAT, expiry=60)
+    backend.choke_on[hash_in(poison)] = error
+    backend.receive(hash_in(await invoice_of(world, bob)))
+    backend.stream.clear()
+
+    world.tasks.spawn(world.reconciler.sweep_invoices(backend.name))
+    await world.tasks.idle()
+
+    assert await world.money("bob") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+
+
+async def test_the_reconciler_outlives_a_database_that_fails_for_a_moment(
+    world: World,
+) -> None:
+    await world.change_schema("ALTER TABLE stream RENAME TO stream_away")
+
+    async with reconciling(world) as running:
+        await asyncio.sleep(0.2)
+
+        assert not running.done()
+
+
+async def _has(world: World, available_msat: int) -> bool:
+    return (await world.money("alice"))[0] == available_msat

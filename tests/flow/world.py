@@ -1,0 +1,506 @@
+"""The flow of the service in this process, put together as `app.py` does: a real database
+file, a scripted backend, a clock that a test turns, and a relay that remembers what it took.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Protocol
+
+from nwc_service.accounts import Accounts
+from nwc_service.answers import Answers
+from nwc_service.backend import LightningBackend, NodeInfo
+from nwc_service.directory import Directory
+from nwc_service.dispatcher import Dispatcher, RequestPolicy
+from nwc_service.keyring import Keyring
+from nwc_service.methods import METHODS, announced
+from nwc_service.methods.method import Wallet
+from nwc_service.nip47 import kinds
+from nwc_service.nip47.connection import Connection
+from nwc_service.nip47.kinds import Encryption, NotificationType
+from nwc_service.nostr.event import Event
+from nwc_service.nostr.keys import Keypair, PublicKey
+from nwc_service.outbox import Outbox
+from nwc_service.ratelimit import Rate
+from nwc_service.receive import Receiver
+from nwc_service.reconciler import Reconciler
+from nwc_service.spend import Spender, SpendPolicy
+from nwc_service.store import alarms, connections, ledger, payments
+from nwc_service.store.audit import audit
+from nwc_service.store.database import Tx
+from nwc_service.store.sqlite import SqliteDatabase, open_sqlite
+from nwc_service.wallet.budget import Budget
+from nwc_service.wallet.payment import FeePolicy, Payment
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    Msat,
+    PaymentHash,
+)
+from tests.clients.conversation import NIP44_V2, Conversation
+from tests.doubles.scripted_backend import ScriptedBackend
+
+START = 1_800_000_000
+MASTER_KEY = b"\x55" * 32
+WAIT_S = 10.0
+FEE_RESERVE_MSAT = 10_000
+PAYMENT_TIMEOUT_S = 60.0
+MAX_OPEN = 20
+MAX_OPEN_PER_ACCOUNT = 5
+
+JsonObject = dict[str, Any]
+Work = Coroutine[object, object, None]
+
+
+@dataclass(slots=True)
+class Clock:
+    now: int = START
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: int) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The app at the other end of a connection; it outlives a restart of the service."""
+
+    connection: Connection
+    conversation: Conversation
+
+    def request(
+        self,
+        method: str,
+        params: Mapping[str, object] | None = None,
+        *,
+        created_at: int,
+        tags: Sequence[tuple[str, str]] = (),
+    ) -> Event:
+        body = json.dumps({"method": method, "params": dict(params or {})})
+        return self.conversation.sign(
+            self.conversation.encrypt(body, NIP44_V2),
+            kind=kinds.REQUEST,
+            tags=[("p", self.connection.wallet_pubkey), ("encryption", NIP44_V2), *tags],
+            created_at=created_at,
+        )
+
+
+class Relay:
+    """Takes what is published unless it is down; asked by name, it recalls."""
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.taken: list[Event] = []
+        self.refused: list[Event] = []
+
+    async def publish(self, connection: Connection, event: Event) -> bool:
+        await asyncio.sleep(0)
+        (self.taken if self.is_up else self.refused).append(event)
+        return self.is_up
+
+
+class Interruption(Protocol):
+    def __call__(self, work: Work) -> Work: ...
+
+
+def uninterrupted(work: Work) -> Work:
+    return work
+
+
+class Tasks:
+    """Owns what is spawned, as the application does; failures are kept for the test."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+        self._running: set[asyncio.Task[None]] = set()
+        self.failures: list[BaseException] = []
+
+    def spawn(self, work: Work) -> None:
+        task = asyncio.create_task(self._interruption(work))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def idle(self) -> None:
+        async with asyncio.timeout(WAIT_S):
+            while self._running:
+                await asyncio.wait(tuple(self._running))
+
+    async def idle_for_now(self) -> None:
+        """Until what is left only waits to try again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                while self._running:
+                    await asyncio.wait(tuple(self._running))
+
+    async def cancel(self) -> None:
+        while self._running:
+            for task in tuple(self._running):
+                task.cancel()
+            await asyncio.wait(tuple(self._running))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failures.append(error)
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    db: SqliteDatabase
+    path: Path
+    clock: Clock
+    backend: ScriptedBackend
+    relay: Relay
+    tasks: Tasks
+    keyring: Keyring
+    directory: Directory
+    answers: Answers
+    outbox: Outbox
+    spender: Spender
+    receiver: Receiver
+    reconciler: Reconciler
+    dispatcher: Dispatcher
+    accounts: Accounts
+
+    # --- what stands before a test begins
+
+    async def account(self, name: str, *, credit_msat: int = 0) -> AccountId:
+        account = await self.accounts.create(name)
+        if credit_msat:
+            await self.accounts.credit(name, credit_msat, reason="a test")
+        return account.account_id
+
+    async def connect(
+        self,
+        account: str,
+        *,
+        budget: Budget | None = None,
+        expires_at: int | None = None,
+        scopes: frozenset[str] = frozenset(METHODS),
+    ) -> Client:
+        keypair = Keypair(os.urandom(32))
+        connection_id = ConnectionId(token_hex(16))
+        found = await self.accounts.named(account)
+        connection = Connection(
+            connection_id=connection_id,
+            account_id=found.account_id,
+            app="a test",
+            wallet_pubkey=self.keyring.wallet_pubkey(connection_id),
+            client_pubkey=keypair.public_key,
+            scopes=scopes,
+            notifications=frozenset(NotificationType),
+            encryption=(Encryption.NIP44_V2,),
+            relays=(),
+            budget=budget,
+            max_payment_msat=None,
+            created_at=self.clock(),
+            expires_at=expires_at,
+        )
+        await self.db.write(lambda tx: connections.insert(tx, connection))
+        self.directory.put(connection)
+        return Client(connection, Conversation(keypair, PublicKey(connection.wallet_pubkey)))
+
+    # --- what a client does and sees
+
+    def ask(
+        self, client: Client, method: str, params: Mapping[str, object] | None = None
+    ) -> Event:
+        """Send a request; what comes of it comes later."""
+        event = client.request(method, params, created_at=self.clock())
+        self.deliver(event)
+        return event
+
+    def deliver(self, event: Event, *, repeated: bool = False) -> None:
+        self.dispatcher.submit(event, repeated)
+
+    async def call(
+        self, client: Client, method: str, params: Mapping[str, object] | None = None
+    ) -> JsonObject:
+        """The payload of the answer, once all is quiet."""
+        event = self.ask(client, method, params)
+        await self.tasks.idle()
+        return self.answer(client, event)
+
+    def pay(self, client: Client, invoice: str, **others: object) -> Event:
+        return self.ask(client, "pay_invoice", {"invoice": invoice, **others})
+
+    async def invoice(self, client: Client, amount_msat: int, **others: object) -> JsonObject:
+        answer = await self.call(client, "make_invoice", {"amount": amount_msat, **others})
+        result: JsonObject = answer["result"]
+        return result
+
+    def answers_to(self, client: Client, request: Event) -> list[JsonObject]:
+        """Every distinct event that answers this request."""
+        distinct = {
+            event.id: event
+            for event in self.relay.taken
+            if event.kind == kinds.RESPONSE and event.tag_value("e") == request.id
+        }
+        return [_opened(client, event) for event in distinct.values()]
+
+    def answer(self, client: Client, request: Event) -> JsonObject:
+        [answer] = self.answers_to(client, request)
+        return answer
+
+    def notifications(self, client: Client) -> list[JsonObject]:
+        return [
+            _opened(client, event)
+            for event in self.relay.taken
+            if event.kind == kinds.NOTIFICATION
+            and event.pubkey == client.connection.wallet_pubkey
+        ]
+
+    # --- what the books say
+
+    async def money(self, account: str) -> tuple[int, int]:
+        """Available and held."""
+        found = await self.accounts.named(account)
+        return found.available_msat, found.held_msat
+
+    async def book(self, name: str) -> int:
+        async def read(tx: Tx) -> int:
+            row = await tx.one("SELECT balance_msat FROM book WHERE name = :name", name=name)
+            return int(row["balance_msat"]) if row else 0
+
+        return await self.db.read(read)
+
+    async def problems(self) -> tuple[str, ...]:
+        return (await self.db.read(audit)).problems
+
+    async def alarms(self) -> list[str]:
+        return [str(row["kind"]) for row in await self.db.read(alarms.alarms)]
+
+    async def payments_of(self, payment_hash: PaymentHash) -> list[Payment]:
+        async def read(tx: Tx) -> list[Payment]:
+            rows = await tx.all(
+                f"SELECT {payments.COLUMNS} FROM payment WHERE payment_hash = :payment_hash"
+                " ORDER BY created_at, payment_id",
+                payment_hash=payment_hash,
+            )
+            return [payments.from_row(row) for row in rows]
+
+        return await self.db.read(read)
+
+    async def payment(self, payment_hash: PaymentHash) -> Payment:
+        [payment] = await self.payments_of(payment_hash)
+        return payment
+
+    async def count(self, table: str) -> int:
+        async def read(tx: Tx) -> int:
+            row = await tx.one(f"SELECT count(*) AS rows FROM {table}")
+            return int(row["rows"]) if row else 0
+
+        return await self.db.read(read)
+
+    async def forget_publishing(self) -> None:
+        """As after a crash between a relay's OK and the note of it."""
+
+        async def work(tx: Tx) -> None:
+            await tx.run("UPDATE outbox SET published_at = NULL")
+
+        await self.db.write(work)
+
+    async def owed_msat(self) -> int:
+        return int(await self.db.read(ledger.liabilities_msat))
+
+    async def change_schema(self, statement: str) -> None:
+        async def work(tx: Tx) -> None:
+            await tx.run(statement)
+
+        await self.db.write(work)
+
+    async def follow_the_stream(self) -> None:
+        """One turn of the reconciler over the stream of settled invoices."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await self.reconciler._watch(self.backend.name)
+        await self.tasks.idle()
+
+    async def look_up(self, *, after_s: int = 0) -> None:
+        """One turn of the reconciler over the payments."""
+        self.clock.advance(after_s)
+        await self.reconciler.look_up_payments()
+        await self.tasks.idle()
+
+
+async def until(condition: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Raises TimeoutError when it does not come true."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def open_world(
+    path: Path,
+    *,
+    backend: ScriptedBackend,
+    clock: Clock,
+    relay: Relay | None = None,
+    interruption: Interruption = uninterrupted,
+) -> AsyncIterator[World]:
+    """Opened again on the same path it is the service after a restart."""
+    backend.clock = clock
+    tasks = Tasks(interruption)
+    async with open_sqlite(path, read_only=False) as db:
+        known = await db.read(connections.connections)
+        world = _world(
+            db,
+            path=path,
+            backend=backend,
+            clock=clock,
+            relay=relay or Relay(),
+            tasks=tasks,
+            directory=Directory(known),
+        )
+        await world.reconciler.ask_node(backend.name)
+        await world.outbox.recover()
+        try:
+            yield world
+        finally:
+            await tasks.cancel()
+
+
+@asynccontextmanager
+async def reconciling(world: World) -> AsyncIterator["asyncio.Task[None]"]:
+    """With the reconciler running, as in the service."""
+    running = asyncio.create_task(world.reconciler.run())
+    try:
+        yield running
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+def _world(
+    db: SqliteDatabase,
+    *,
+    path: Path,
+    backend: ScriptedBackend,
+    clock: Clock,
+    relay: Relay,
+    tasks: Tasks,
+    directory: Directory,
+) -> World:
+    keyring = Keyring(MASTER_KEY)
+    backends: dict[BackendName, LightningBackend] = {backend.name: backend}
+    answers = Answers(keyring, clock=clock)
+    outbox = Outbox(
+        db,
+        answers=answers,
+        directory=directory,
+        publish=relay.publish,
+        spawn=tasks.spawn,
+        clock=clock,
+    )
+    spender = Spender(
+        db,
+        backends=backends,
+        answers=answers,
+        outbox=outbox,
+        keyring=keyring,
+        policy=spend_policy(),
+        spawn=tasks.spawn,
+        clock=clock,
+    )
+    receiver = Receiver(
+        db,
+        backends=backends,
+        answers=answers,
+        outbox=outbox,
+        keyring=keyring,
+        max_age_s=120,
+        max_open_invoices=1000,
+        clock=clock,
+    )
+    reconciler = Reconciler(
+        db, backends=backends, spender=spender, receiver=receiver, clock=clock
+    )
+    wallet = Wallet(
+        db=db,
+        backends=backends,
+        default_backend=backend.name,
+        node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
+        announced=lambda connection: announced(connection.scopes, backend.caps),
+        spender=spender,
+        receiver=receiver,
+        invoice_expiry_s=3600,
+        clock=clock,
+    )
+    dispatcher = Dispatcher(
+        db,
+        wallet=wallet,
+        directory=directory,
+        keyring=keyring,
+        answers=answers,
+        outbox=outbox,
+        policy=RequestPolicy(
+            max_age_s=300,
+            max_mutating_age_s=120,
+            max_future_s=60,
+            rate=Rate(per_s=1_000, burst=1_000),
+            max_in_progress=1_000,
+        ),
+        spawn=tasks.spawn,
+        clock=clock,
+    )
+    return World(
+        db=db,
+        path=path,
+        clock=clock,
+        backend=backend,
+        relay=relay,
+        tasks=tasks,
+        keyring=keyring,
+        directory=directory,
+        answers=answers,
+        outbox=outbox,
+        spender=spender,
+        receiver=receiver,
+        reconciler=reconciler,
+        dispatcher=dispatcher,
+        accounts=Accounts(db, backends=backends, spender=spender, clock=clock),
+    )
+
+
+def spend_policy(
+    *, max_open: int = MAX_OPEN, max_open_per_account: int = MAX_OPEN_PER_ACCOUNT
+) -> SpendPolicy:
+    return SpendPolicy(
+        fee=FeePolicy(floor_msat=Msat(FEE_RESERVE_MSAT), share_ppm=10_000),
+        payment_timeout_s=PAYMENT_TIMEOUT_S,
+        max_open_payments=max_open,
+        max_open_payments_per_account=max_open_per_account,
+        max_age_s=120,
+    )
+
+
+def _opened(client: Client, event: Event) -> JsonObject:
+    payload: JsonObject = json.loads(client.conversation.decrypt(event.content))
+    return payload
+
+
+@asynccontextmanager
+async def broken(world: World, when: str, *, table: str, event: str) -> AsyncIterator[None]:
+    """While inside, the database refuses every `event` on `table` where `when` holds."""
+    await world.change_schema(
+        f"CREATE TRIGGER broken_{table} BEFORE {event} ON {table} WHEN {when}"
+        " BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END",
+    )
+    try:
+        yield
+    finally:
+        await world.change_schema(f"DROP TRIGGER broken_{table}")

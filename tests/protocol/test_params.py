@@ -1,0 +1,214 @@
+"""Parameters as clients send them: what is wrong is named and never repeated, what is merely
+unusual is accepted."""
+
+import json
+from typing import Any
+
+import pytest
+
+from nwc_service.wallet.units import MAX_MSAT
+from tests.protocol.wallet import Client
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+HASH = "ab" * 32
+CANARY = "canary"
+
+NOT_AMOUNTS = {
+    "a-string": "1000",
+    "true": True,
+    "a-fraction": 1000.5,
+    "a-float": 1000.0,
+    "an-array": [1000],
+    "an-object": {"msat": 1000},
+    "zero": 0,
+    "negative": -1000,
+    "above-all-bitcoin": MAX_MSAT + 1,
+    "of-100-digits": 10**100,
+}
+NOT_WHOLE = {
+    "a-string": "1000",
+    "true": True,
+    "a-fraction": 1000.5,
+    "a-float": 1000.0,
+    "negative": -1000,
+}
+NOT_TEXT = {
+    "a-number": 7777,
+    "true": True,
+    "an-array": [CANARY],
+    "an-object": {CANARY: CANARY},
+    "with-a-NUL": f"{CANARY}\0",
+    "a-lone-surrogate": f"{CANARY}\ud800",
+}
+NOT_HASHES = {
+    "a-number": 7777,
+    "empty": "",
+    "too-short": HASH[:-1],
+    "too-long": HASH + "a",
+    "upper-case": HASH.upper(),
+    "not-hex": "xy" * 32,
+    "with-a-newline": HASH + "\n",
+    "with-a-lone-surrogate": HASH[:-1] + "\ud800",
+}
+NOT_OBJECTS = {"an-array": [CANARY], "a-string": CANARY, "a-number": 7777, "true": True}
+NOT_FLAGS = {"a-string": "true", "one": 1, "zero": 0, "a-number": 7777}
+NOT_TYPES = {"another-word": CANARY, "upper-case": "INCOMING", "a-number": 7777}
+
+WRONG: dict[tuple[str, str], dict[str, object]] = {
+    ("make_invoice", "amount"): NOT_AMOUNTS | {"null": None},
+    ("make_invoice", "description"): NOT_TEXT | {"of-640-bytes": "é" * 320},
+    ("make_invoice", "description_hash"): NOT_HASHES,
+    ("make_invoice", "expiry"): NOT_WHOLE | {"zero": 0, "above-a-year": 365 * 86_400 + 1},
+    ("make_invoice", "metadata"): NOT_OBJECTS,
+    ("pay_invoice", "invoice"): NOT_TEXT
+    | {"null": None, "empty": "", "not-an-invoice": CANARY, "too-long": CANARY * 2000},
+    ("pay_invoice", "amount"): NOT_AMOUNTS,
+    ("pay_invoice", "metadata"): NOT_OBJECTS,
+    ("lookup_invoice", "payment_hash"): NOT_HASHES,
+    ("lookup_invoice", "invoice"): NOT_TEXT | {"not-an-invoice": CANARY},
+    ("list_transactions", "from"): NOT_WHOLE | {"beyond-2^53": 2**53 + 1},
+    ("list_transactions", "until"): NOT_WHOLE | {"beyond-2^53": 2**53 + 1},
+    ("list_transactions", "limit"): NOT_WHOLE,
+    ("list_transactions", "offset"): NOT_WHOLE | {"beyond-2^53": 2**53 + 1},
+    ("list_transactions", "unpaid"): NOT_FLAGS,
+    ("list_transactions", "unpaid_incoming"): NOT_FLAGS,
+    ("list_transactions", "unpaid_outgoing"): NOT_FLAGS,
+    ("list_transactions", "type"): NOT_TYPES,
+}
+GOOD: dict[str, dict[str, object]] = {
+    "make_invoice": {"amount": 100_000},
+    "pay_invoice": {"invoice": "lnbcrt1"},
+    "lookup_invoice": {},
+    "list_transactions": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"),
+    [
+        pytest.param(method, field, value, id=f"{method}-{field}-{name}")
+        for (method, field), values in WRONG.items()
+        for name, value in values.items()
+    ],
+)
+async def test_a_wrong_parameter_is_named_and_never_repeated(
+    method: str, field: str, value: object, client: Client
+) -> None:
+    opened = await client.request(method, GOOD[method] | {field: value})
+
+    error = opened.payload["error"]
+    assert opened.payload == {"result_type": method, "error": error}
+    assert error["code"] == "OTHER"
+    assert error["message"].startswith(f"{field}: ")
+    assert not repeats(error["message"], value)
+
+
+def repeats(message: str, value: object) -> bool:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return CANARY in message or (len(text) > 3 and text in message)
+
+
+@pytest.mark.parametrize(
+    ("method", "missing"),
+    [
+        pytest.param("make_invoice", "amount", id="make_invoice"),
+        pytest.param("pay_invoice", "invoice", id="pay_invoice"),
+        pytest.param("lookup_invoice", "payment_hash or invoice", id="lookup_invoice"),
+    ],
+)
+@pytest.mark.parametrize(
+    "params",
+    ["{}", "null", None, '{"Amount": 5, "INVOICE": "x"}'],
+    ids=["empty", "null", "no-params", "other-case"],
+)
+async def test_a_missing_parameter_is_named(
+    method: str, missing: str, params: str | None, client: Client
+) -> None:
+    tail = "" if params is None else f', "params": {params}'
+
+    [opened] = await client.ask(f'{{"method": "{method}"{tail}}}')
+
+    assert opened.error_code == "OTHER"
+    assert opened.payload["error"]["message"].startswith(missing)
+
+
+@pytest.mark.parametrize("method", ["get_info", "get_balance", "list_transactions"])
+@pytest.mark.parametrize("params", ['"params": {},', '"params": null,', ""], ids=repr)
+async def test_a_method_without_required_parameters_needs_no_params(
+    method: str, params: str, client: Client
+) -> None:
+    [opened] = await client.ask(f'{{{params} "method": "{method}"}}')
+
+    assert opened.payload["error"] is None
+
+
+@pytest.mark.parametrize("method", ["get_info", "make_invoice"])
+@pytest.mark.parametrize("params", ["[]", '"{}"', "0", "true", '["amount"]'])
+async def test_params_that_are_no_object_are_refused(
+    method: str, params: str, client: Client
+) -> None:
+    [opened] = await client.ask(f'{{"method": "{method}", "params": {params}}}')
+
+    assert opened.payload == {
+        "result_type": "",
+        "error": {"code": "OTHER", "message": "params is not an object"},
+    }
+
+
+UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "every-optional-null": (
+        "make_invoice",
+        {
+            "amount": 100_000,
+            "description": None,
+            "description_hash": None,
+            "expiry": None,
+            "metadata": None,
+        },
+    ),
+    "every-filter-null": (
+        "list_transactions",
+        dict.fromkeys(
+            [
+                "from",
+                "until",
+                "limit",
+                "offset",
+                "unpaid",
+                "unpaid_incoming",
+                "unpaid_outgoing",
+                "type",
+            ]
+        ),
+    ),
+    "limit-zero-is-none": ("list_transactions", {"limit": 0}),
+    "a-limit-above-the-largest": ("list_transactions", {"limit": 10**9}),
+    "offset-beyond-the-end": ("list_transactions", {"offset": 2**53}),
+    "no-type": ("list_transactions", {"type": ""}),
+    "one-msat": ("make_invoice", {"amount": 1}),
+    "an-empty-description": ("make_invoice", {"amount": 1, "description": ""}),
+    "a-description-of-639-bytes": ("make_invoice", {"amount": 1, "description": "x" * 639}),
+    "empty-metadata": ("make_invoice", {"amount": 1, "metadata": {}}),
+    "unknown-keys": (
+        "make_invoice",
+        {"amount": 1, "min_cltv_expiry_delta": 5, "lnurl": {"x": [1.5]}, "since": 1},
+    ),
+    "unknown-keys-in-a-list": ("list_transactions", {"since": -1, "foo": None}),
+    "params-that-nobody-asked-for": ("get_balance", {"unit": "sat"}),
+}
+
+
+@pytest.mark.parametrize(("method", "params"), UNUSUAL.values(), ids=UNUSUAL)
+async def test_what_is_merely_unusual_is_accepted(
+    method: str, params: dict[str, Any], client: Client
+) -> None:
+    opened = await client.request(method, params)
+
+    assert opened.payload["error"] is None
+
+
+async def test_the_largest_invoice_is_all_bitcoin(client: Client) -> None:
+    opened = await client.request("make_invoice", {"amount": MAX_MSAT})
+
+    assert opened.result["amount"] == MAX_MSAT
