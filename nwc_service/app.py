@@ -12,34 +12,27 @@ import structlog
 from nwc_service.accounts import Accounts
 from nwc_service.admin.api import State
 from nwc_service.admin.server import open_admin
-from nwc_service.answers import Answers
-from nwc_service.backend import NodeInfo
 from nwc_service.config import Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
 from nwc_service.directory import Directory
-from nwc_service.dispatcher import Dispatcher, RequestPolicy
 from nwc_service.edges import Edges, StartError, open_edges, remember_port, stable_address
 from nwc_service.embedded import EmbeddedRelay, open_embedded_relay
+from nwc_service.flow import Flow, build_flow
 from nwc_service.methods import resolve_scopes
-from nwc_service.methods.method import Wallet
-from nwc_service.outbox import Outbox, Publish
 from nwc_service.ratelimit import Rate
-from nwc_service.receive import Receiver
-from nwc_service.reconciler import Reconciler
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Announcer, Relays
-from nwc_service.spend import Spender, SpendPolicy
 from nwc_service.store import meta
 from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
-from nwc_service.wallet.payment import FeePolicy
-from nwc_service.wallet.units import BackendName, Msat
+from nwc_service.wallet.units import BackendName
 
 __all__ = ["Service", "StartError", "running"]
 
 log = structlog.get_logger()
 
+RESTORED_S = 360
 REANNOUNCE_EVERY_S = 3600
 """Relays drop info events after days, silently."""
 
@@ -55,14 +48,6 @@ class Service:
     admin_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Flow:
-    outbox: Outbox
-    spender: Spender
-    reconciler: Reconciler
-    dispatcher: Dispatcher
-
-
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Service]:
     """Run the service until left. Raises StartError."""
@@ -76,15 +61,20 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     edges = await open_edges(settings, stack)
-    relays: Relays  # bound below; nothing is published before
-    flow = _flow(edges, publish=lambda connection, event: relays.publish(connection, event))
+    relays: Relays  # bound below, before anything listens
+    flow = build_flow(
+        edges,
+        publish=lambda connection, event: relays.publish(connection, event),
+        clock=_clock,
+    )
     stack.push_async_callback(flow.spender.drain)
     for name in edges.backends:
         await flow.reconciler.ask_node(name)
     pool = _pool(
         edges, flow, on_open=lambda url: edges.spawn(announcer.announce_all(relay_url=url))
     )
-    relays = await _relays(edges, stack=stack, pool=pool)
+    relays = Relays(pool)
+    await _open_own_relays(edges, flow, stack=stack, pool=pool, relays=relays)
     announcer = Announcer(
         relays,
         directory=edges.directory,
@@ -101,66 +91,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
 
 
-def _flow(edges: Edges, *, publish: Publish) -> _Flow:
-    settings, db, backends = edges.settings, edges.db, edges.backends
-    answers = Answers(edges.keyring, clock=_clock)
-    outbox = Outbox(
-        db,
-        answers=answers,
-        directory=edges.directory,
-        publish=publish,
-        spawn=edges.spawn,
-        clock=_clock,
-    )
-    spender = Spender(
-        db,
-        backends=backends,
-        answers=answers,
-        outbox=outbox,
-        keyring=edges.keyring,
-        policy=_spend_policy(settings),
-        spawn=edges.spawn,
-        clock=_clock,
-    )
-    receiver = Receiver(
-        db,
-        backends=backends,
-        answers=answers,
-        outbox=outbox,
-        keyring=edges.keyring,
-        max_age_s=settings.requests.max_mutating_age_s,
-        max_open_invoices=settings.invoices.max_open_per_account,
-        clock=_clock,
-    )
-    reconciler = Reconciler(
-        db, backends=backends, spender=spender, receiver=receiver, clock=_clock
-    )
-    wallet = Wallet(
-        db=db,
-        backends=backends,
-        default_backend=edges.default_backend,
-        node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
-        announced=edges.methods_of,
-        spender=spender,
-        receiver=receiver,
-        invoice_expiry_s=settings.invoices.expiry_s,
-        clock=_clock,
-    )
-    dispatcher = Dispatcher(
-        db,
-        wallet=wallet,
-        directory=edges.directory,
-        keyring=edges.keyring,
-        answers=answers,
-        outbox=outbox,
-        policy=_request_policy(settings),
-        spawn=edges.spawn,
-        clock=_clock,
-    )
-    return _Flow(outbox, spender, reconciler, dispatcher)
-
-
-def _pool(edges: Edges, flow: _Flow, *, on_open: Callable[[str], None]) -> RelayPool:
+def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayPool:
     per_s = edges.settings.relay.rate_per_s
     return RelayPool(
         client_of=edges.client_of,
@@ -172,29 +103,32 @@ def _pool(edges: Edges, flow: _Flow, *, on_open: Callable[[str], None]) -> Relay
     )
 
 
-async def _relays(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> Relays:
-    """The configured relays, or our own where there are none."""
+async def _open_own_relays(
+    edges: Edges, flow: Flow, *, stack: AsyncExitStack, pool: RelayPool, relays: Relays
+) -> None:
+    """The configured relays, or one of our own where there are none."""
     settings = edges.settings.relay
     public_urls = (settings.public_url,) if settings.public_url else ()
     if settings.urls:
-        return Relays(
-            pool,
-            embedded=None,
-            own_urls=settings.urls,
-            advertised_urls=public_urls or settings.urls,
-        )
+        relays.own(urls=settings.urls, advertised_urls=public_urls or settings.urls)
+        return
     embedded = await _embedded(edges, stack=stack, pool=pool)
-    local_url = embedded.url.replace("//0.0.0.0:", "//127.0.0.1:").replace(
-        "//[::]:", "//[::1]:"
-    )
+    local_url = _reachable(embedded.url)
     if not public_urls and local_url != embedded.url:
         log.warning("relay.public_url_missing", advertised=local_url)
-    return Relays(
-        pool,
-        embedded=embedded,
-        own_urls=(local_url, *public_urls),
+    relays.own(
+        urls=(local_url, *public_urls),
         advertised_urls=public_urls or (local_url,),
+        embedded=embedded,
     )
+    # What a client may not have fetched before the relay lost its memory with its process.
+    embedded.restore(await flow.outbox.recent(max_age_s=RESTORED_S))
+    await remember_port(edges.db, "embedded_relay", port_number=embedded.port)
+
+
+def _reachable(url: str) -> str:
+    """Nobody can connect to a wildcard address."""
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
 
 
 async def _embedded(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> EmbeddedRelay:
@@ -203,7 +137,7 @@ async def _embedded(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> 
         edges.db, "embedded_relay", listen=settings.embedded_relay.listen
     )
     try:
-        embedded = await stack.enter_async_context(
+        return await stack.enter_async_context(
             open_embedded_relay(
                 host,
                 port,
@@ -218,13 +152,11 @@ async def _embedded(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> 
             f"the embedded relay cannot listen on {host}:{port}, the address that connection"
             f" URIs contain: {error.strerror}"
         ) from error
-    await remember_port(edges.db, "embedded_relay", port_number=embedded.port)
-    return embedded
 
 
 async def _serve_admin(
     edges: Edges,
-    flow: _Flow,
+    flow: Flow,
     *,
     stack: AsyncExitStack,
     relays: Relays,
@@ -272,31 +204,6 @@ async def _announce_for_ever(announcer: Announcer) -> None:
         except Exception:
             log.exception("announcer.failed")
         await asyncio.sleep(REANNOUNCE_EVERY_S)
-
-
-def _spend_policy(settings: Settings) -> SpendPolicy:
-    payments = settings.payments
-    return SpendPolicy(
-        fee=FeePolicy(
-            floor_msat=Msat(payments.fee_reserve_floor_msat),
-            share_ppm=payments.fee_reserve_share_ppm,
-        ),
-        payment_timeout_s=payments.timeout_s,
-        max_open_payments=payments.max_open,
-        max_open_payments_per_account=payments.max_open_per_account,
-        max_age_s=settings.requests.max_mutating_age_s,
-    )
-
-
-def _request_policy(settings: Settings) -> RequestPolicy:
-    requests = settings.requests
-    return RequestPolicy(
-        max_age_s=requests.max_age_s,
-        max_mutating_age_s=requests.max_mutating_age_s,
-        max_future_s=requests.max_future_s,
-        rate=Rate(per_s=requests.rate_per_s, burst=requests.rate_burst),
-        max_in_progress=requests.max_in_progress,
-    )
 
 
 def _clock() -> int:

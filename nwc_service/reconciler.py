@@ -203,7 +203,7 @@ class Reconciler:
                 async for report, cursor in backend.watch_invoices(since):
                     await self._receiver.credit(name, report, cursor=cursor)
             except BackendUnavailable:
-                pass
+                await self.ask_node(name)  # so that /readyz knows at once
             except Exception:
                 log.exception("backend.stream_failed", backend=name)
             await asyncio.sleep(STREAM_RETRY_S)

@@ -21,18 +21,23 @@ class Relays:
     """`own_urls` are the service's relays, an embedded one under each of its names;
     `advertised_urls` is what connection URIs show of them."""
 
-    def __init__(
-        self,
-        pool: RelayPool,
-        *,
-        embedded: EmbeddedRelay | None,
-        own_urls: Sequence[str],
-        advertised_urls: Sequence[str],
-    ) -> None:
+    def __init__(self, pool: RelayPool) -> None:
         self._pool = pool
+        self._embedded: EmbeddedRelay | None = None
+        self.own_urls: tuple[str, ...] = ()
+        self.advertised_urls: tuple[str, ...] = ()
+
+    def own(
+        self,
+        *,
+        urls: Sequence[str],
+        advertised_urls: Sequence[str],
+        embedded: EmbeddedRelay | None = None,
+    ) -> None:
+        """Until this is called nothing can be published, and what is tried is tried again."""
         self._embedded = embedded
+        self.own_urls = tuple(urls)
         self.advertised_urls = tuple(advertised_urls)
-        self.own_urls = tuple(own_urls)
 
     def advertised(self, connection: Connection) -> tuple[str, ...]:
         """The relays that the connection's client is told of."""
@@ -46,10 +51,9 @@ class Relays:
         outside, embedded = self._routes(connection)
         if only is not None:
             outside, embedded = (only,), None
-        if embedded is not None:
-            embedded.publish(event)
+        taken_here = embedded is not None and embedded.publish(event)
         taken = bool(outside) and await self._pool.publish(event, relays=outside)
-        return taken or embedded is not None
+        return taken or taken_here
 
     def connect(self) -> None:
         """To the service's own relays, though there may be no connection to listen for yet."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
-from nwc_service.store import connections, history, invoices, ledger, payments
+from nwc_service.store import alarms, connections, history, invoices, ledger, payments
 from nwc_service.store.audit import audit as run_audit
 from nwc_service.store.database import Tx
 from nwc_service.store.history import Query
@@ -157,6 +157,14 @@ async def _budget(tx: Tx, connection: Connection, *, now: int) -> View | None:
         "used_msat": used_msat,
         "renews_at": renews_at(budget.renewal, now),
     }
+
+
+async def alarm_list(tx: Tx) -> list[View]:
+    """What the operator must look at, oldest first."""
+    return [
+        {name: row[name] for name in ("kind", "subject", "detail", "raised_at")}
+        for row in await alarms.alarms(tx)
+    ]
 
 
 async def audit(tx: Tx) -> View:

@@ -26,6 +26,7 @@ from nwc_service.backend import (
 )
 from nwc_service.connections import Connections, Wish
 from nwc_service.relays import Relays
+from nwc_service.store import alarms
 from nwc_service.store.database import Database, Tx
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound, Refused, RequestError
@@ -147,12 +148,13 @@ def _health(app: FastAPI, state: State) -> None:
         """Database open, every backend answering, at least one relay subscribed."""
 
         async def ping(tx: Tx) -> None:
-            await tx.one("SELECT 1 AS one")
+            answer["alarms"] = len(await alarms.alarms(tx))
 
+        answer: View = {"alarms": None}
         database = await _succeeds(state.db.read(ping))
         backends = {name: name in state.node_info for name in state.backends}
         ready = database and all(backends.values()) and state.relays.is_ready
-        answer: View = {
+        answer |= {
             "ready": ready,
             "database": database,
             "backends": backends,
@@ -242,6 +244,10 @@ def _other_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
         return await state.books.read(
             lambda tx: views.payment(tx, payment_id, now=state.clock())
         )
+
+    @app.get("/api/v1/alarms", dependencies=guard)
+    async def list_alarms() -> list[View]:
+        return await state.books.read(views.alarm_list)
 
     @app.get("/api/v1/audit", dependencies=guard)
     async def run_audit() -> View:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,7 +116,7 @@ def call(
             )
         except httpx.ConnectError as error:
             raise Failure(f"no service answers at {url}: is it running?") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Failure(f"the service at {url} did not answer: {error!r}") from error
         if response.is_error:
             raise Failure(_detail(response))
@@ -131,6 +132,9 @@ def _admin(data_dir: Path) -> tuple[str, str]:
         raise Failure(
             f"{error.filename} is missing: start the service first (nwc-service serve)"
         ) from error
+    if not re.fullmatch(r"[!-~]+", token):
+        # No header can hold it, and what would be raised then shows it.
+        raise Failure("the admin token must be of visible ASCII characters")
     return url, token
 
 

@@ -18,14 +18,15 @@ def serve(
         bool, typer.Option("--welcome", help="Make a first account and connection.")
     ] = False,
     data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
-    """Run the service until Ctrl-C."""
+    """Run the service until Ctrl-C; --json tells where it is once it is ready."""
     # Only this command needs the whole service, which takes long to load.
     from nwc_service.serving import serve as serve_until_stopped
 
     with failing_in_one_line():
         settings = load_settings(file=config, data_dir=data_dir)
-    problem = serve_until_stopped(settings, welcome=welcome)
+    problem = serve_until_stopped(settings, welcome=welcome, as_json=as_json)
     if problem is not None:
         fail(problem)
 

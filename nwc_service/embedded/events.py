@@ -51,7 +51,11 @@ class EventIndex:
         self._by_key: dict[Key, dict[str, Event]] = {}
 
     def __contains__(self, event_id: str) -> bool:
-        return ("ids", event_id) in self._by_key
+        return self.has(("ids", event_id))
+
+    def has(self, key: Key) -> bool:
+        """Whether any event is filed under it."""
+        return key in self._by_key
 
     def add(self, event: Event) -> None:
         for key in event_keys(event):

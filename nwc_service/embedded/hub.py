@@ -1,6 +1,6 @@
 """What the embedded relay accepts, holds and passes on, without its sockets."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -29,17 +29,20 @@ KIND_NOTIFICATION = 23197
 PUBLISHED_KINDS = frozenset(
     {KIND_INFO, KIND_RESPONSE, KIND_NOTIFICATION_LEGACY, KIND_NOTIFICATION}
 )
-PRIVATE_KINDS = (PUBLISHED_KINDS | {KIND_REQUEST}) - {KIND_INFO}
+RESTORED_KINDS = PUBLISHED_KINDS - {KIND_INFO}
+PRIVATE_KINDS = RESTORED_KINDS | {KIND_REQUEST}
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an OK message says of an event."""
+    """What an OK message says of an event; `is_proof` if a known key has signed it, as a
+    duplicate, which anyone can send, is not."""
 
     accepted: bool
     message: str = ""
+    is_proof: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,22 @@ class Hub:
             if self._info.add(event):
                 self._pass_on(event, event.to_json())
         else:
-            self._store(self._published, event)
+            self._store(self._published, event, arrived_at=self.now())
+
+    def restore(self, events: Iterable[Event]) -> None:
+        """Take back what was published before a restart, as if it had been held all along."""
+        now = self.now()
+        for event in sorted(events, key=lambda event: event.created_at):
+            if event.kind in RESTORED_KINDS and event.created_at > now - self.limits.kept_s:
+                self._store(self._published, event, arrived_at=min(event.created_at, now))
+
+    def is_known(self, pubkey: str) -> bool:
+        """Whether the key is of a connection, as the info events tell."""
+        return self._info.index.has(("authors", pubkey)) or self._info.index.has(("p", pubkey))
+
+    def names_known_key(self, wanted: Filter) -> bool:
+        named = (wanted.authors or frozenset()) | wanted.tags.get("p", frozenset())
+        return any(map(self.is_known, named))
 
     def remove_info(self, pubkey: str) -> None:
         self._info.remove(pubkey)
@@ -97,12 +115,11 @@ class Hub:
             self._check_time(event)
             if not is_authentic(event):
                 raise RefusedError("invalid: the id or the signature is wrong")
-            self._route(event)
         except RefusedError as refused:
             return Verdict(False, str(refused))
         except InvalidEvent as problem:
             return Verdict(False, f"invalid: {problem}")
-        return Verdict(True)
+        return self._route(event)
 
     def find(self, filters: Sequence[Filter], *, may_read: Callable[[Event], bool]) -> Found:
         self._requests.forget_old(self.now())
@@ -148,14 +165,17 @@ class Hub:
         if expiration is not None and not _is_after(expiration, now):
             raise RefusedError("invalid: expired, or without a valid expiration")
 
-    def _route(self, event: Event) -> None:
+    def _route(self, event: Event) -> Verdict:
         try:
             self._on_request(event)
         except Exception:  # whatever the service's trouble is, the relay goes on
             log.exception("embedded_relay.request_not_taken")
-            raise RefusedError("error: the wallet service cannot take requests now") from None
+            return Verdict(
+                False, "error: the wallet service cannot take requests now", is_proof=True
+            )
         self._remember(event)
-        self._store(self._requests, event)
+        self._store(self._requests, event, arrived_at=self.now())
+        return Verdict(True, is_proof=True)
 
     def _remember(self, event: Event) -> None:
         now = self.now()
@@ -166,9 +186,9 @@ class Hub:
     def _oldest_due(self, now: float) -> bool:
         return next(iter(self._forget_at.values()), now + 1) <= now
 
-    def _store(self, recent: RecentEvents, event: Event) -> None:
+    def _store(self, recent: RecentEvents, event: Event, *, arrived_at: float) -> None:
         text = event.to_json()
-        if recent.add(event, size_bytes=len(text), now=self.now()):
+        if recent.add(event, size_bytes=len(text), now=arrived_at):
             self._pass_on(event, text)
 
     def _pass_on(self, event: Event, text: str) -> None:

@@ -1,9 +1,12 @@
 """What one socket, one address and the whole embedded relay may take."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 
-__all__ = ["RelayLimits", "SocketCount", "TokenBucket"]
+__all__ = ["RelayLimits", "SocketCount", "Strangers", "TokenBucket"]
+
+IPV6_PREFIX_BITS = 64  # one customer of a provider has at least so many addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,21 @@ class RelayLimits:
     token_burst: float = 8_000
     unsent_bytes: int = 1024 * 1024  # who leaves more unread is disconnected
     unread_s: float = 30  # likewise who leaves replies of half as much unread for so long
+
+    # What is refused, and whatever else strangers send, is read no faster than this from all
+    # sockets together. A forged signature costs about 0.1 ms, so a flood of them takes a tenth
+    # of one processor. A stranger is who has not shown a signature of a key that we know.
+    stranger_frames_per_s: float = 1_000
+    stranger_frame_burst: float = 2_000
+    address_frames_per_s: float = 200  # of these, from one public address
+    address_frame_burst: float = 1_000
+    addresses: int = 10_000  # remembered
+
+    # The websocket library decodes all that one read brings, and answers the pings in it,
+    # before it looks at how much is waiting already.
+    read_bytes: int = 4 * 1024
+    pings_per_s: float = 2  # who sends more is disconnected
+    ping_burst: float = 60
 
     max_age_s: int = 300
     max_ahead_s: int = 60
@@ -77,35 +95,72 @@ class TokenBucket:
         return max(0.0, -self._tokens / self._rate_per_s)
 
 
-class SocketCount:
-    """How many sockets are open, in all and by public address."""
+class Strangers:
+    """The buckets that sockets share: one for the whole relay, one for each public address."""
 
-    __slots__ = ("_by_ip", "_per_ip", "_total", "_total_max")
+    def __init__(self, limits: RelayLimits, *, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._relay = TokenBucket(
+            rate_per_s=limits.stranger_frames_per_s,
+            burst=limits.stranger_frame_burst,
+            now=clock(),
+        )
+        self._by_source: dict[str, TokenBucket] = {}  # the latest to connect is the last
+
+    def buckets(self, ip: str) -> tuple[TokenBucket, ...]:
+        """What a new socket from this address draws on."""
+        source = _source(ip)
+        if source is None:
+            return (self._relay,)
+        bucket = self._by_source.pop(source, None) or self._new_bucket()
+        self._by_source[source] = bucket
+        if len(self._by_source) > self._limits.addresses:
+            del self._by_source[next(iter(self._by_source))]
+        return self._relay, bucket
+
+    def _new_bucket(self) -> TokenBucket:
+        return TokenBucket(
+            rate_per_s=self._limits.address_frames_per_s,
+            burst=self._limits.address_frame_burst,
+            now=self._clock(),
+        )
+
+
+class SocketCount:
+    """How many sockets are open by public address."""
+
+    __slots__ = ("_by_source", "_maximum")
 
     def __init__(self, limits: RelayLimits) -> None:
-        self._total_max = limits.sockets
-        self._per_ip = limits.sockets_per_ip
-        self._total = 0
-        self._by_ip: dict[str, int] = {}
+        self._maximum = limits.sockets_per_ip
+        self._by_source: dict[str, int] = {}
 
     def enter(self, ip: str) -> bool:
         """Whether there is room. Counted either way, so each call needs its `leave`."""
-        self._total += 1
-        self._by_ip[ip] = self._by_ip.get(ip, 0) + 1
-        return self._total <= self._total_max and (
-            self._by_ip[ip] <= self._per_ip or not _is_public(ip)
-        )
+        source = _source(ip)
+        if source is None:
+            return True
+        self._by_source[source] = self._by_source.get(source, 0) + 1
+        return self._by_source[source] <= self._maximum
 
     def leave(self, ip: str) -> None:
-        self._total -= 1
-        self._by_ip[ip] -= 1
-        if not self._by_ip[ip]:
-            del self._by_ip[ip]
+        source = _source(ip)
+        if source is not None:
+            self._by_source[source] -= 1
+            if not self._by_source[source]:
+                del self._by_source[source]
 
 
-def _is_public(ip: str) -> bool:
+def _source(ip: str) -> str | None:
+    """What stands for one owner of public addresses; None for private ones, behind which a
+    proxy may bring anybody."""
     try:
         address = ip_address(ip.partition("%")[0])
     except ValueError:
-        return False
-    return address.is_global
+        return None
+    if not address.is_global:
+        return None
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return str(ip_network((address, IPV6_PREFIX_BITS), strict=False))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -17,8 +17,9 @@ from websockets.http11 import Request, Response
 from nwc_service import __version__
 from nwc_service.embedded.auth import host_of
 from nwc_service.embedded.hub import Hub
-from nwc_service.embedded.limits import RelayLimits, SocketCount
+from nwc_service.embedded.limits import RelayLimits, Strangers
 from nwc_service.embedded.outlet import Outlet
+from nwc_service.embedded.roster import Roster, connection_class, ip_of
 from nwc_service.embedded.session import Session
 from nwc_service.nostr.event import Event
 
@@ -38,15 +39,27 @@ class EmbeddedRelay:
 
     def __init__(self, hub: Hub, *, host: str, port: int) -> None:
         self._hub = hub
+        self._is_open = True
         self.port = port
         self.url = f"ws://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event) -> bool:
         """Take an event of the service's own (kinds 13194, 23195, 23196, 23197), unverified.
 
-        Raises ValueError for any other kind.
+        False once the relay is closed. Raises ValueError for any other kind.
         """
-        self._hub.publish(event)
+        if self._is_open:
+            self._hub.publish(event)
+        return self._is_open
+
+    def restore(self, events: Iterable[Event]) -> None:
+        """Take back responses and notifications that were published before a restart: the same
+        bytes, each until it would have been forgotten. Others among `events` are left out."""
+        self._hub.restore(events)
+
+    def close(self) -> None:
+        """Take nothing more: what is published now would reach nobody."""
+        self._is_open = False
 
     def remove_info(self, pubkey: str) -> None:
         """Forget the info event of a connection that is no more."""
@@ -78,11 +91,12 @@ async def open_embedded_relay(
     )
     listener = _Listener(hub, public_hosts=_public_hosts(host, public_url))
     server = await listener.listen(host, port)
+    relay = EmbeddedRelay(hub, host=host, port=server.sockets[0].getsockname()[1])
     try:
-        relay = EmbeddedRelay(hub, host=host, port=server.sockets[0].getsockname()[1])
         log.info("embedded_relay.listening", url=relay.url)
         yield relay
     finally:
+        relay.close()
         await listener.close(server)
 
 
@@ -93,15 +107,15 @@ class _Listener:
         self._hub = hub
         self._limits = hub.limits
         self._public_hosts = public_hosts
-        self._count = SocketCount(hub.limits)
-        self._sockets: set[ServerConnection] = set()
+        self._roster = Roster(hub.limits)
+        self._strangers = Strangers(hub.limits, clock=time.monotonic)
 
     async def listen(self, host: str, port: int) -> Server:
         return await serve(
             self._serve,
             host,
             port,
-            create_connection=self._connection_class(),
+            create_connection=connection_class(self._roster, self._limits),
             process_request=self._answer_http,
             compression=None,
             server_header=None,
@@ -120,28 +134,9 @@ class _Listener:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await server.wait_closed()
         except TimeoutError:
-            for socket in list(self._sockets):
+            for socket in self._roster:
                 socket.transport.abort()
             await server.wait_closed()
-
-    def _connection_class(self) -> type[ServerConnection]:
-        """Connections that are counted from the first byte, before any HTTP."""
-        count, sockets = self._count, self._sockets
-
-        class CountedConnection(ServerConnection):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                super().connection_made(transport)
-                sockets.add(self)
-                self._ip = _ip_of(self)
-                if not count.enter(self._ip):
-                    self.transport.abort()
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                count.leave(self._ip)
-                sockets.discard(self)
-                super().connection_lost(exc)
-
-        return CountedConnection
 
     async def _serve(self, socket: ServerConnection) -> None:
         outlet = Outlet(socket, self._limits)
@@ -150,8 +145,10 @@ class _Listener:
             challenge=secrets.token_hex(16),
             hosts=self._hosts_of(socket),
             deliver=outlet.deliver,
+            shared=self._strangers.buckets(ip_of(socket)),
             clock=time.monotonic,
         )
+        self._roster.begin(socket, session)
         try:
             await outlet.reply(session.greeting())
             await _converse(socket, session, outlet)
@@ -191,7 +188,7 @@ async def _converse(socket: ServerConnection, session: Session, outlet: Outlet) 
         frames += 1
         if wait_s := session.wait_s():
             await _pause(socket, wait_s)
-        elif frames % FRAMES_PER_TURN == 0:
+        elif frames % FRAMES_PER_TURN == 0 or not session.is_trusted:
             await asyncio.sleep(0)
 
 
@@ -234,11 +231,6 @@ def _nip_11(hub: Hub) -> str:
 def _public_hosts(host: str, public_url: str | None) -> frozenset[str]:
     named = host_of(public_url) if public_url else None
     return frozenset({named} if named else {host.lower()})
-
-
-def _ip_of(socket: ServerConnection) -> str:
-    address = socket.remote_address
-    return str(address[0]) if address else ""
 
 
 def _quiet_logger() -> logging.Logger:

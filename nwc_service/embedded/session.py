@@ -25,7 +25,12 @@ EVENT_ID_CHARS = 64
 
 class Session:
     """Takes frames and gives the replies; live events go out by `deliver`, which must not
-    block. `hosts` are this relay's own names, `clock` counts seconds from anywhere."""
+    block. `hosts` are this relay's own names, `clock` counts seconds from anywhere.
+
+    Who is not trusted draws on the `shared` buckets too, and waits for them. Trust comes with a
+    signature of a known key and goes with a refusal: so those who sign well wait for nobody,
+    forgers wait for each other, and a newcomer waits as long as the others of his turn.
+    """
 
     def __init__(
         self,
@@ -34,6 +39,7 @@ class Session:
         challenge: str,
         hosts: Collection[str],
         deliver: Callable[[str], None],
+        shared: Sequence[TokenBucket],
         clock: Callable[[], float],
     ) -> None:
         self._hub = hub
@@ -45,19 +51,35 @@ class Session:
         self._bucket = TokenBucket(
             rate_per_s=hub.limits.tokens_per_s, burst=hub.limits.token_burst, now=clock()
         )
+        self._shared = tuple(shared)
         self._auth_keys: set[str] = set()
         self._subscriptions: dict[str, Subscription] = {}
+        self._names_known_key = False
+        self.is_trusted = False
+        self.has_proof = False
+        """Whether it was trusted ever."""
+
+    @property
+    def names_known_key(self) -> bool:
+        """Whether a filter of its has named a key that we know."""
+        if not self._names_known_key:
+            self._names_known_key = any(map(self._hub.names_known_key, self._held_filters()))
+        return self._names_known_key
 
     def greeting(self) -> str:
         return _frame("AUTH", self._challenge)
 
     def wait_s(self) -> float:
         """How long this client's next frame has to wait, for what it has cost already."""
-        return self._bucket.wait_s(self._clock())
+        buckets = (self._bucket,) if self.is_trusted else (self._bucket, *self._shared)
+        now = self._clock()
+        return max(bucket.wait_s(now) for bucket in buckets)
 
     def receive(self, frame: str | bytes) -> Iterator[str]:
         """The replies, in order. Whatever the frame is, nothing raises."""
         self._bucket.take(1 + len(frame) / CHARS_PER_TOKEN)
+        if not self.is_trusted:
+            self._take_shared()
         try:
             message: object = orjson.loads(frame) if isinstance(frame, str) else None
         except orjson.JSONDecodeError:
@@ -72,7 +94,7 @@ class Session:
             case ["AUTH", dict(raw)] if _has_id(raw):
                 yield self._auth(raw)
             case _:
-                self._bucket.take(REFUSAL_TOKENS)
+                self._refused()
                 yield _frame("NOTICE", "invalid: not a NIP-01 message in a text frame")
 
     def close(self) -> None:
@@ -81,8 +103,10 @@ class Session:
 
     def _event(self, raw: dict[str, object]) -> str:
         verdict = self._hub.offer(raw, auth_keys=self._auth_keys)
-        if not verdict.accepted:
-            self._bucket.take(REFUSAL_TOKENS)
+        if verdict.is_proof:
+            self._proved()
+        elif not verdict.accepted:
+            self._refused()
         return _frame("OK", raw["id"], verdict.accepted, verdict.message)
 
     def _auth(self, raw: dict[str, object]) -> str:
@@ -93,6 +117,7 @@ class Session:
             )
             self._add_key(key)
         except RefusedError as refused:
+            self._refused()
             return _frame("OK", raw["id"], False, str(refused))
         return _frame("OK", raw["id"], True, "")
 
@@ -100,6 +125,21 @@ class Session:
         if len(self._auth_keys | {key}) > self._limits.keys_per_socket:
             raise RefusedError("rate-limited: too many keys on this connection")
         self._auth_keys.add(key)
+        if self._hub.is_known(key):
+            self._proved()
+
+    def _proved(self) -> None:
+        self.is_trusted = self.has_proof = True
+
+    def _refused(self) -> None:
+        self._bucket.take(REFUSAL_TOKENS)
+        if self.is_trusted:
+            self.is_trusted = False
+            self._take_shared()
+
+    def _take_shared(self) -> None:
+        for bucket in self._shared:
+            bucket.take(1)
 
     def _req(self, name: str, raw_filters: Sequence[object]) -> Iterator[str]:
         # NIP-01: a REQ with an id in use replaces that subscription.
@@ -108,7 +148,7 @@ class Session:
             filters = self._filters(raw_filters)
             self._subscribe(name, filters)
         except RefusedError as refused:
-            self._bucket.take(REFUSAL_TOKENS)
+            self._refused()
             yield _frame("CLOSED", name, str(refused))
             return
         found = self._hub.find(filters, may_read=self._may_read)
@@ -142,13 +182,18 @@ class Session:
         """Raises RefusedError."""
         if len(self._subscriptions) >= self._limits.subscriptions_per_socket:
             raise RefusedError("rate-limited: too many subscriptions")
-        held = [each for known in self._subscriptions.values() for each in known.filters]
-        if sum(map(_value_count, (*held, *filters))) > self._limits.values_per_socket:
+        if (
+            sum(map(_value_count, (*self._held_filters(), *filters)))
+            > self._limits.values_per_socket
+        ):
             raise RefusedError("rate-limited: too many values in all subscriptions")
         subscription = Subscription(filters, self._deliver_for(name))
         if not self._hub.subscriptions.add(subscription):
             raise RefusedError("restricted: name ids, authors, #e or #p")
         self._subscriptions[name] = subscription
+
+    def _held_filters(self) -> Iterator[Filter]:
+        return (each for held in self._subscriptions.values() for each in held.filters)
 
     def _unsubscribe(self, name: str) -> None:
         subscription = self._subscriptions.pop(name, None)

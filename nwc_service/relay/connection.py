@@ -84,7 +84,7 @@ class RelayConnection:
         return self.is_connected and self._link is not None and self._link.is_subscribed
 
     async def run(self) -> None:
-        """For ever."""
+        """For ever, whatever goes wrong."""
         backoff = Backoff(jitter=self._terms.jitter)
         while True:
             started_at = self._terms.clock()
@@ -134,6 +134,8 @@ class RelayConnection:
         except (OSError, WebSocketException, ValueError) as problem:
             # ValueError: a host name or a redirect that cannot be.
             log.warning("relay.unreachable", relay=self.url, error=type(problem).__name__)
+        except Exception:  # a bug of ours must not cost the relay until the next start
+            log.exception("relay.failed", relay=self.url)
         else:
             log.warning("relay.disconnected", relay=self.url)
 

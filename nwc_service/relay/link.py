@@ -165,13 +165,20 @@ class Link:
             await self.refresh()
 
     async def _keep_authenticated(self) -> None:
+        backoff = Backoff(jitter=self._terms.jitter)
+        answered_at: float | None = None
         while True:
             await self._auth_wanted.wait()
+            if answered_at is not None and not self._auth_tried:
+                # Each challenge costs a signature of every key, and they may come without end.
+                lasted_s = self._terms.clock() - answered_at
+                await self._terms.sleep(backoff.next_s(lasted_s=lasted_s))
             self._auth_wanted.clear()
             challenge = self._session.challenge
             keys = [key for key in self._keys() if key.public_key not in self._auth_tried]
             if challenge is None or not keys:
                 continue
+            answered_at = self._terms.clock()
             is_first_round = not self._auth_tried
             self._auth_tried.update(key.public_key for key in keys)
             accepted = await self._authenticate(keys, challenge)

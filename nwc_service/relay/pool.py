@@ -5,19 +5,17 @@ burn a victim's event id or rate limit by forging its key (A28).
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
 
-import structlog
-
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event, InvalidEvent, is_authentic, parse_event
 from nwc_service.nostr.filter import Filter
-from nwc_service.ratelimit import Buckets, Rate
+from nwc_service.ratelimit import Rate
 from nwc_service.relay.connection import RelayConnection
-
-log = structlog.get_logger()
+from nwc_service.relay.forgeries import Forgeries
 
 MAX_CONTENT_CHARS = 64 * 1024
 KEYS_PER_SUBSCRIPTION = 1000  # 67 KB of a frame, which relays cap at 128 KiB
@@ -32,7 +30,8 @@ OnRequest = Callable[[Event, bool], None]
 
 
 class RelayPool:
-    """`client_of` tells the client key of the connection that has a service key, or None."""
+    """`client_of` tells the client key of the connection that has a service key, or None.
+    `rate` is of the forged events that are looked at per relay."""
 
     def __init__(
         self,
@@ -43,15 +42,17 @@ class RelayPool:
         clock: Callable[[], int],
         rate: Rate,
         on_open: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client_of = client_of
         self._on_request = on_request
         self.spawn = spawn
         self._clock = clock
+        self._monotonic = monotonic
         self._on_open = on_open
         self._relays: dict[str, _Relay] = {}
-        self._buckets = Buckets(rate)
-        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._forgeries = Forgeries(rate)
+        self._seen: OrderedDict[str, float] = OrderedDict()
 
     # --- which relays, and which keys on them
 
@@ -73,17 +74,17 @@ class RelayPool:
 
     def receive(self, relay_url: str, raw: Mapping[str, object]) -> None:
         """An event from a relay that nobody can trust to have checked anything."""
-        if not self._is_candidate(raw):
+        author = self._claimed_author(raw)
+        if author is None or self._is_echo(raw.get("id")):
             return
-        if not self._buckets.take(relay_url, now=self._clock()):
+        now = self._monotonic()
+        if self._forgeries.is_suspect(relay_url, author, now=now):
             return
-        try:
-            event = parse_event(raw)
-        except InvalidEvent:
-            return
-        if self._is_echo(event.id) or not is_authentic(event):
-            return
-        self.receive_verified(event)
+        event = _authentic(raw)
+        if event is None:
+            self._forgeries.charge(relay_url, author, now=now)
+        else:
+            self.receive_verified(event)
 
     def receive_verified(self, event: Event) -> None:
         """An event whose id and signature hold."""
@@ -93,20 +94,22 @@ class RelayPool:
         self._remember(event.id)
         self._on_request(event, repeated)
 
-    def _is_candidate(self, raw: Mapping[str, object]) -> bool:
+    def _claimed_author(self, raw: Mapping[str, object]) -> str | None:
+        """The client whose request this may be; None if it cannot be one."""
         content = raw.get("content")
         if raw.get("kind") != kinds.REQUEST or not isinstance(content, str):
-            return False
+            return None
         if len(content) > MAX_CONTENT_CHARS:
-            return False
-        return any(self._client_of(pubkey) == raw.get("pubkey") for pubkey in _addressed(raw))
+            return None
+        client = self._client_of(_addressed(raw))
+        return client if client == raw.get("pubkey") else None
 
-    def _is_echo(self, event_id: str) -> bool:
-        seen_at = self._seen.get(event_id)
-        return seen_at is not None and self._clock() - seen_at <= ECHO_S
+    def _is_echo(self, event_id: object) -> bool:
+        seen_at = self._seen.get(event_id) if isinstance(event_id, str) else None
+        return seen_at is not None and self._monotonic() - seen_at <= ECHO_S
 
     def _remember(self, event_id: str) -> None:
-        self._seen[event_id] = self._clock()
+        self._seen[event_id] = self._monotonic()
         self._seen.move_to_end(event_id)
         while len(self._seen) > SEEN_IDS:
             self._seen.popitem(last=False)
@@ -177,12 +180,21 @@ class _Relay:
         return chunks
 
 
-def _addressed(raw: Mapping[str, object]) -> list[str]:
-    """The service key named by the first `p` tag."""
+def _authentic(raw: Mapping[str, object]) -> Event | None:
+    """The event, if its id and signature hold."""
+    try:
+        event = parse_event(raw)
+    except InvalidEvent:
+        return None
+    return event if is_authentic(event) else None
+
+
+def _addressed(raw: Mapping[str, object]) -> str:
+    """The service key named by the first `p` tag, or nothing."""
     tags = raw.get("tags")
     if not isinstance(tags, list):
-        return []
+        return ""
     for tag in tags:
         if isinstance(tag, list) and len(tag) > 1 and tag[0] == "p":
-            return [tag[1]] if isinstance(tag[1], str) else []
-    return []
+            return tag[1] if isinstance(tag[1], str) else ""
+    return ""

@@ -217,7 +217,7 @@ class Ordered:
 async def test_kills_at_random_moments_of_a_stream_of_payments_lose_and_double_nothing(
     bank: Bank,
 ) -> None:
-    dice = random.Random(SEED)  # noqa: S311 (a test's)
+    dice = random.Random(SEED)
     ordered: list[Ordered] = []
     for _ in range(KILLS):
         lives = [

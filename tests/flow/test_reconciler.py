@@ -101,6 +101,7 @@ async def test_one_payment_that_a_node_chokes_on_hides_no_other(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
     await a_lost_payment(world, alice)
+    world.clock.advance(1)  # the older payment is asked about first
     backend.pay_script.append(Unknown())
     request = world.pay(bob, an_invoice(world, 2))
     await world.tasks.idle()

@@ -150,10 +150,9 @@ async def test_params_that_are_no_object_are_refused(
 ) -> None:
     [opened] = await client.ask(f'{{"method": "{method}", "params": {params}}}')
 
-    assert opened.payload == {
-        "result_type": "",
-        "error": {"code": "OTHER", "message": "params is not an object"},
-    }
+    assert opened.payload["result_type"] == method
+    assert opened.error_code == "OTHER"
+    assert opened.payload["error"]["message"].startswith("params: ")
 
 
 UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from nwc_service import app
 from nwc_service.accounts import Accounts
 from nwc_service.config import load_settings
 from nwc_service.connections import Connections, Wish
 from nwc_service.edges import Edges, open_edges
+from nwc_service.flow import build_flow
 from nwc_service.methods import resolve_scopes
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event
@@ -27,7 +27,7 @@ from tests.clients.relay_link import Published, RelayLink
 
 RELAY = "ws://127.0.0.1:1"
 IDLE_TIMEOUT_S = 20
-PLENTY_MSAT = 10_000_000_000
+PLENTY_MSAT = 100_000_000
 
 
 @asynccontextmanager
@@ -43,11 +43,15 @@ async def wallet_in_process(
 
 
 class Client(RawClient):
-    """The client of one connection. `events` are all that came for it, in order."""
+    """The client of one connection; `account` is its account's name, `events` are all that
+    came for it, in order."""
 
-    def __init__(self, uri: str, *, connection: Connection, wallet: "WalletInProcess") -> None:
+    def __init__(
+        self, uri: str, *, connection: Connection, account: str, wallet: "WalletInProcess"
+    ) -> None:
         super().__init__(uri)
         self.connection = connection
+        self.account = account
         self.wallet = wallet
         self.link = cast("RelayLink", _Link(wallet))
         self.events: list[Event] = []
@@ -99,7 +103,7 @@ class WalletInProcess:
         self._clients: dict[str, Client] = {}
         self._seen: set[str] = set()
         edges = replace(edges, spawn=self._spawn)
-        self._flow = app._flow(edges, publish=self._publish)
+        self._flow = build_flow(edges, publish=self._publish, clock=now)
         self.db = edges.db
         self.directory = edges.directory
         self.backend = edges.backends[BackendName("sandbox")]
@@ -131,9 +135,11 @@ class WalletInProcess:
 
     async def connect(self, account: str | None = None, **wishes: Any) -> Client:
         """A client of a new connection, on an account with plenty of money unless named."""
-        wish = Wish(account=account or await self.account(), app="a test", **wishes)
-        created = await self._connections.create(wish)
-        client = Client(created.uri or "", connection=created.connection, wallet=self)
+        account = account or await self.account()
+        created = await self._connections.create(Wish(account=account, app="a test", **wishes))
+        client = Client(
+            created.uri or "", connection=created.connection, account=account, wallet=self
+        )
         self._clients[created.connection.connection_id] = client
         return client
 
