@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from nwc_service.wallet.units import MAX_MSAT
 
@@ -22,7 +22,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):[0-9]{1,5}$")]
+def _port_exists(listen: str) -> str:
+    if int(listen.rpartition(":")[2]) > 65_535:
+        raise ValueError("there is no such port")
+    return listen
+
+
+Listen = Annotated[
+    str,
+    Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):[0-9]{1,5}$"),
+    AfterValidator(_port_exists),
+]
 RelayUrl = Annotated[str, Field(pattern=r"^wss?://[^\s/?#]+\S*$")]
 AmountMsat = Annotated[int, Field(ge=0, le=MAX_MSAT)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
@@ -140,7 +150,7 @@ def load_settings(
         if environment.get(variable):
             text = environment[variable]
             value = _comma_list(text) if key == "urls" else text
-            values.setdefault(section, {})[key] = value
+            _table(values, section)[key] = value
     _choose_backend(values, environment)
     try:
         return Settings.model_validate(values)
@@ -161,7 +171,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _choose_backend(values: dict[str, Any], environment: Mapping[str, str]) -> None:
     """`NWC_BACKEND` names a configured backend, or a type to run with `NWC_TYPE_…` options."""
-    backends = values.setdefault("backends", {})
+    backends = _table(values, "backends")
     chosen = environment.get("NWC_BACKEND")
     if chosen is None and not backends:
         chosen = DEFAULT_BACKEND
@@ -174,6 +184,13 @@ def _choose_backend(values: dict[str, Any], environment: Mapping[str, str]) -> N
         values["default_backend"] = next(iter(backends))
     elif default not in backends:
         raise ConfigError(f"default_backend: choose one of {', '.join(sorted(backends))}")
+
+
+def _table(values: dict[str, Any], name: str) -> dict[str, Any]:
+    table = values.setdefault(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: must be a table")
+    return table
 
 
 def _options(backend_type: str, environment: Mapping[str, str]) -> dict[str, str]:

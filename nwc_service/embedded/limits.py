@@ -28,7 +28,7 @@ class RelayLimits:
     unindexed_filters: int = 64
 
     # Below the 1024 open files that many systems allow, since the database and the backend
-    # need some too.
+    # need some too. When all are taken, the oldest stranger gives way to the next to come.
     sockets: int = 800
     sockets_per_ip: int = 100  # public addresses only: behind a proxy all clients share one
 

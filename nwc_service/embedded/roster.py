@@ -42,26 +42,26 @@ class Roster:
         self._sessions.pop(socket, None)
 
     def _make_room(self) -> bool:
-        """Disconnect the oldest stranger: of those who name no key that we know if there are
-        any, since who does may be a client that only listens. But everyone can learn such a
-        key, so it saves nobody from giving way to whom it may take a moment to sign."""
+        """Disconnect the oldest stranger, one that names no known key if there is any.
+
+        Who names one may be a client that only listens. But anyone can learn such a key, so in
+        the end that must not keep out those who would sign.
+        """
         strangers = [
-            (socket, session)
+            socket
             for socket, session in self._sessions.items()
             if session is None or not session.has_proof
         ]
         if not strangers:
             return False
-        nameless = (
-            socket
-            for socket, session in strangers
-            if session is None or not session.names_known_key
-        )
-        oldest, _ = strangers[0]
-        gone = next(nameless, oldest)
+        gone = next(filter(self._is_nameless, strangers), strangers[0])
         del self._sessions[gone]
         gone.transport.abort()
         return True
+
+    def _is_nameless(self, socket: ServerConnection) -> bool:
+        session = self._sessions[socket]
+        return session is None or not session.names_known_key
 
 
 def connection_class(roster: Roster, limits: RelayLimits) -> type[ServerConnection]:

@@ -67,6 +67,7 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
             "database": True,
             "backends": {"sandbox": True},
             "relays": True,
+            "alarms": 0,
             "notice": "simulated Lightning: no real money moves",
         },
     )
@@ -99,9 +100,11 @@ async def test_it_ends_well_on_a_signal(number: signal.Signals, tmp_path: Path) 
 async def test_with_json_it_tells_where_it_is_once_it_is_there(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
 
-    async with serving(NWC_DATA_DIR=str(data_dir)) as (_, told):
-        async with httpx.AsyncClient(trust_env=False) as stranger:
-            ready = await stranger.get(f"{told['admin_url']}/readyz")
+    async with (
+        serving(NWC_DATA_DIR=str(data_dir)) as (_, told),
+        httpx.AsyncClient(trust_env=False) as stranger,
+    ):
+        ready = await stranger.get(f"{told['admin_url']}/readyz")
 
     assert list(told) == ["admin_url", "relays", "data_dir"]
     assert ready.status_code == 200

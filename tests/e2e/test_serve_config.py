@@ -40,10 +40,6 @@ level = "debug"
         pytest.param("[database]\nurl = 'mysql://x'", "database.url", id="unknown-database"),
         pytest.param("data_dir = '/tmp'", "data_dir", id="data-dir-has-its-option"),
         pytest.param("[backends.x]\nname = 'x'", "backends.x.type", id="backend-of-no-type"),
-        pytest.param("[backends.x]\ntype = 'foo'", "backends.x", id="unknown-backend"),
-        pytest.param(
-            "[backends.x]\ntype = 'sandbox'\ncolour = 1", "colour", id="unknown-backend-option"
-        ),
         pytest.param(
             "[backends.x]\ntype = 'sandbox'\n[backends.y]\ntype = 'sandbox'",
             "default_backend",
@@ -55,6 +51,7 @@ level = "debug"
             id="default-of-no-backend",
         ),
         pytest.param("backends = 1", "backends", id="no-table"),
+        pytest.param("[[backends]]\ntype = 'sandbox'", "backends", id="array-of-tables"),
         pytest.param("relay = 'ws://x'", "relay", id="a-section-that-is-none"),
     ],
 )
@@ -62,9 +59,10 @@ async def test_a_wrong_file_is_refused_by_its_key(text: str, key: str, tmp_path:
     file = tmp_path / "nwc.toml"
     file.write_text(text)
 
-    said = await refused_start(tmp_path / "data", "--config", str(file))
+    said = await Cli(tmp_path / "data").failure("serve", "--config", str(file))
 
     assert key in said
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,7 @@ async def test_a_file_that_cannot_be_read_is_named(
     if content is not None:
         file.write_bytes(content)
 
-    said = await refused_start(tmp_path / "data", "--config", str(file))
+    said = await Cli(tmp_path / "data").failure("serve", "--config", str(file))
 
     assert str(file) in said
     assert not (tmp_path / "data").exists()
@@ -96,18 +94,47 @@ async def test_a_file_that_cannot_be_read_is_named(
         pytest.param({"NWC_RELAYS": "ws://a,http://b"}, "relay.urls", id="relays"),
         pytest.param({"NWC_PUBLIC_RELAY_URL": "b"}, "relay.public_url", id="public-relay"),
         pytest.param({"NWC_DATABASE_URL": "postgres://x"}, "database.url", id="database"),
+        pytest.param({"NWC_ADMIN_LISTEN": "127.0.0.1:65536"}, "admin.listen", id="port"),
         pytest.param({"NWC_LOG_LEVEL": "loud"}, "log.level", id="log-level"),
-        pytest.param({"NWC_BACKEND": "foo"}, "foo", id="backend"),
-        pytest.param({"NWC_BACKEND": "lnbits"}, "url is missing", id="backend-without-options"),
-        pytest.param({"NWC_SANDBOX_COLOUR": "1"}, "colour", id="unknown-backend-option"),
     ],
 )
 async def test_a_wrong_variable_is_refused_by_its_key(
     variables: dict[str, str], key: str, tmp_path: Path
 ) -> None:
-    said = await refused_start(tmp_path / "data", **variables)
+    said = await Cli(tmp_path / "data").failure("serve", **variables)
 
     assert key in said
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("type = 'foo'", "no backend of type 'foo'", id="unknown"),
+        pytest.param("type = 'sandbox'\ncolour = 1", "colour", id="unknown-option"),
+        pytest.param("type = 'lnbits'", "url is missing", id="without-options"),
+    ],
+)
+async def test_a_backend_that_cannot_be_is_refused_by_its_name(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "nwc.toml"
+    file.write_text(f"[backends.mine]\n{text}")
+
+    said = await refused_start(tmp_path / "data", "--config", str(file))
+
+    assert "backends.mine" in said
+    assert told in said
+
+
+async def test_a_variable_does_not_hide_that_a_section_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "nwc.toml"
+    file.write_text("log = 'debug'")
+
+    said = await Cli(tmp_path / "data").failure(
+        "serve", "--config", str(file), NWC_LOG_LEVEL="debug"
+    )
+
+    assert "log: must be a table" in said
 
 
 async def test_the_file_rules_and_the_environment_rules_over_it(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ async def revoke(world: World, client: Client) -> None:
     connection = client.connection
     now = world.clock()
     await world.db.write(lambda tx: connections.revoke(tx, connection.connection_id, now=now))
-    world.directory.put(replace(connection, revoked_at=now))
+    world.edges.directory.put(replace(connection, revoked_at=now))
 
 
 # --- refusals are answers too
@@ -111,7 +111,7 @@ async def test_a_connection_revoked_behind_the_services_back_is_refused_by_the_d
     world: World, alice: Client
 ) -> None:
     await revoke(world, alice)
-    world.directory.put(alice.connection)
+    world.edges.directory.put(alice.connection)
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
 

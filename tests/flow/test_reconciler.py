@@ -15,7 +15,7 @@ from nwc_service.backend import (
 )
 from nwc_service.nostr.event import Event
 from nwc_service.reconciler import ALARM_AFTER_S
-from nwc_service.wallet.payment import PaymentState
+from nwc_service.wallet.payment import CLOCK_SKEW_S, PaymentState
 from nwc_service.wallet.units import BackendName, Preimage
 from tests.doubles.scripted_backend import (
     FEE_MSAT,
@@ -38,8 +38,7 @@ from tests.flow.world import (
 AMOUNT_MSAT = 100_000
 HELD_MSAT = AMOUNT_MSAT + FEE_RESERVE_MSAT
 EXPIRY_S = 900
-CLOCK_SKEW_S = 120  # money.md, the margin of rule H
-SAFE_AFTER_S = EXPIRY_S + int(PAYMENT_TIMEOUT_S) + CLOCK_SKEW_S
+SAFE_AFTER_S = EXPIRY_S + PAYMENT_TIMEOUT_S + CLOCK_SKEW_S
 HASH = hash_of(preimage_of(1))
 PAID = {"preimage": preimage_of(1), "fees_paid": FEE_MSAT}
 HELD = (CREDIT_MSAT - HELD_MSAT, HELD_MSAT)

@@ -337,7 +337,7 @@ async def test_a_backend_that_never_returns_from_pay_is_asked_in_the_end(
     await until(lambda: len(backend.sent) == 1)
     backend.known[HASH] = backend.settled(HASH)
 
-    world.clock.advance(2 * int(PAYMENT_TIMEOUT_S))
+    world.clock.advance(2 * PAYMENT_TIMEOUT_S)
     await world.reconciler.look_up_payments()
     await until(lambda: bool(world.answers_to(alice, request)))
 

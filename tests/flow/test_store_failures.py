@@ -15,7 +15,7 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT, Open
-from tests.flow.world import Client, World, broken, spend_policy
+from tests.flow.world import Client, World, broken
 
 AMOUNT_MSAT = 100_000
 HASH = hash_of(preimage_of(1))
@@ -189,14 +189,14 @@ async def test_a_disk_that_fills_up_in_a_stream_of_payments_loses_and_doubles_no
     async with start() as world:
         await world.account("alice", credit_msat=100 * AMOUNT_MSAT)
         alice = await world.connect("alice")
-        world.spender.policy = spend_policy(max_open=count, max_open_per_account=count)
+        world.lift_caps()
         async with a_full_disk(world):
             requests = [world.pay(alice, an_invoice(world, n)) for n in range(count)]
             await world.tasks.idle_for_now()
         sent_when_full = len(backend.sent)
 
     async with start() as world:
-        world.spender.policy = spend_policy(max_open=count, max_open_per_account=count)
+        world.lift_caps()
         for request in requests:
             world.deliver(request)
         await world.tasks.idle()

@@ -7,42 +7,33 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
 from nwc_service.accounts import Accounts
-from nwc_service.answers import Answers
-from nwc_service.backend import LightningBackend, NodeInfo
+from nwc_service.config import PaymentSettings, RequestSettings, Settings
 from nwc_service.directory import Directory
-from nwc_service.dispatcher import Dispatcher, RequestPolicy
+from nwc_service.edges import Edges
+from nwc_service.flow import Flow, build_flow
 from nwc_service.keyring import Keyring
-from nwc_service.methods import METHODS, announced
-from nwc_service.methods.method import Wallet
+from nwc_service.methods import METHODS
 from nwc_service.nip47 import kinds
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import Encryption, NotificationType
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.keys import Keypair, PublicKey
-from nwc_service.outbox import Outbox
-from nwc_service.ratelimit import Rate
 from nwc_service.receive import Receiver
 from nwc_service.reconciler import Reconciler
-from nwc_service.spend import Spender, SpendPolicy
+from nwc_service.spend import Spender
 from nwc_service.store import alarms, connections, ledger, payments
 from nwc_service.store.audit import audit
 from nwc_service.store.database import Tx
 from nwc_service.store.sqlite import SqliteDatabase, open_sqlite
 from nwc_service.wallet.budget import Budget
-from nwc_service.wallet.payment import FeePolicy, Payment
-from nwc_service.wallet.units import (
-    AccountId,
-    BackendName,
-    ConnectionId,
-    Msat,
-    PaymentHash,
-)
+from nwc_service.wallet.payment import Payment
+from nwc_service.wallet.units import AccountId, ConnectionId, PaymentHash
 from tests.clients.conversation import NIP44_V2, Conversation
 from tests.doubles.scripted_backend import ScriptedBackend
 
@@ -50,7 +41,7 @@ START = 1_800_000_000
 MASTER_KEY = b"\x55" * 32
 WAIT_S = 10.0
 FEE_RESERVE_MSAT = 10_000
-PAYMENT_TIMEOUT_S = 60.0
+PAYMENT_TIMEOUT_S = 60
 MAX_OPEN = 20
 MAX_OPEN_PER_ACCOUNT = 5
 
@@ -161,15 +152,21 @@ class World:
     backend: ScriptedBackend
     relay: Relay
     tasks: Tasks
-    keyring: Keyring
-    directory: Directory
-    answers: Answers
-    outbox: Outbox
-    spender: Spender
-    receiver: Receiver
-    reconciler: Reconciler
-    dispatcher: Dispatcher
+    edges: Edges
+    flow: Flow
     accounts: Accounts
+
+    @property
+    def spender(self) -> Spender:
+        return self.flow.spender
+
+    @property
+    def receiver(self) -> Receiver:
+        return self.flow.receiver
+
+    @property
+    def reconciler(self) -> Reconciler:
+        return self.flow.reconciler
 
     # --- what stands before a test begins
 
@@ -194,7 +191,7 @@ class World:
             connection_id=connection_id,
             account_id=found.account_id,
             app="a test",
-            wallet_pubkey=self.keyring.wallet_pubkey(connection_id),
+            wallet_pubkey=self.edges.keyring.wallet_pubkey(connection_id),
             client_pubkey=keypair.public_key,
             scopes=scopes,
             notifications=frozenset(NotificationType),
@@ -206,8 +203,14 @@ class World:
             expires_at=expires_at,
         )
         await self.db.write(lambda tx: connections.insert(tx, connection))
-        self.directory.put(connection)
+        self.edges.directory.put(connection)
         return Client(connection, Conversation(keypair, PublicKey(connection.wallet_pubkey)))
+
+    def lift_caps(self) -> None:
+        """Let any number of payments be open."""
+        self.spender.policy = replace(
+            self.spender.policy, max_open_payments=10**6, max_open_payments_per_account=10**6
+        )
 
     # --- what a client does and sees
 
@@ -220,7 +223,7 @@ class World:
         return event
 
     def deliver(self, event: Event, *, repeated: bool = False) -> None:
-        self.dispatcher.submit(event, repeated)
+        self.flow.dispatcher.submit(event, repeated)
 
     async def call(
         self, client: Client, method: str, params: Mapping[str, object] | None = None
@@ -366,7 +369,7 @@ async def open_world(
             directory=Directory(known),
         )
         await world.reconciler.ask_node(backend.name)
-        await world.outbox.recover()
+        await world.flow.outbox.recover()
         try:
             yield world
         finally:
@@ -395,96 +398,40 @@ def _world(
     tasks: Tasks,
     directory: Directory,
 ) -> World:
-    keyring = Keyring(MASTER_KEY)
-    backends: dict[BackendName, LightningBackend] = {backend.name: backend}
-    answers = Answers(keyring, clock=clock)
-    outbox = Outbox(
-        db,
-        answers=answers,
-        directory=directory,
-        publish=relay.publish,
-        spawn=tasks.spawn,
-        clock=clock,
-    )
-    spender = Spender(
-        db,
-        backends=backends,
-        answers=answers,
-        outbox=outbox,
-        keyring=keyring,
-        policy=spend_policy(),
-        spawn=tasks.spawn,
-        clock=clock,
-    )
-    receiver = Receiver(
-        db,
-        backends=backends,
-        answers=answers,
-        outbox=outbox,
-        keyring=keyring,
-        max_age_s=120,
-        max_open_invoices=1000,
-        clock=clock,
-    )
-    reconciler = Reconciler(
-        db, backends=backends, spender=spender, receiver=receiver, clock=clock
-    )
-    wallet = Wallet(
+    edges = Edges(
+        settings=_settings(path),
         db=db,
-        backends=backends,
+        books=db,
+        keyring=Keyring(MASTER_KEY),
+        backends={backend.name: backend},
         default_backend=backend.name,
-        node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
-        announced=lambda connection: announced(connection.scopes, backend.caps),
-        spender=spender,
-        receiver=receiver,
-        invoice_expiry_s=3600,
-        clock=clock,
-    )
-    dispatcher = Dispatcher(
-        db,
-        wallet=wallet,
         directory=directory,
-        keyring=keyring,
-        answers=answers,
-        outbox=outbox,
-        policy=RequestPolicy(
-            max_age_s=300,
-            max_mutating_age_s=120,
-            max_future_s=60,
-            rate=Rate(per_s=1_000, burst=1_000),
-            max_in_progress=1_000,
-        ),
         spawn=tasks.spawn,
-        clock=clock,
     )
+    flow = build_flow(edges, publish=relay.publish, clock=clock)
     return World(
+        edges=edges,
+        flow=flow,
         db=db,
         path=path,
         clock=clock,
         backend=backend,
         relay=relay,
         tasks=tasks,
-        keyring=keyring,
-        directory=directory,
-        answers=answers,
-        outbox=outbox,
-        spender=spender,
-        receiver=receiver,
-        reconciler=reconciler,
-        dispatcher=dispatcher,
-        accounts=Accounts(db, backends=backends, spender=spender, clock=clock),
+        accounts=Accounts(db, backends=edges.backends, spender=flow.spender, clock=clock),
     )
 
 
-def spend_policy(
-    *, max_open: int = MAX_OPEN, max_open_per_account: int = MAX_OPEN_PER_ACCOUNT
-) -> SpendPolicy:
-    return SpendPolicy(
-        fee=FeePolicy(floor_msat=Msat(FEE_RESERVE_MSAT), share_ppm=10_000),
-        payment_timeout_s=PAYMENT_TIMEOUT_S,
-        max_open_payments=max_open,
-        max_open_payments_per_account=max_open_per_account,
-        max_age_s=120,
+def _settings(path: Path) -> Settings:
+    return Settings(
+        data_dir=path.parent,
+        requests=RequestSettings(rate_per_s=1_000, rate_burst=1_000, max_in_progress=1_000),
+        payments=PaymentSettings(
+            fee_reserve_floor_msat=FEE_RESERVE_MSAT,
+            timeout_s=PAYMENT_TIMEOUT_S,
+            max_open=MAX_OPEN,
+            max_open_per_account=MAX_OPEN_PER_ACCOUNT,
+        ),
     )
 
 

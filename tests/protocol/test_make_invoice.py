@@ -1,11 +1,12 @@
 """make_invoice: a real invoice of the node, in the shape of a Transaction."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from nwc_service.wallet import bolt11
-from tests.protocol.wallet import Client, WalletInProcess, now
+from tests.protocol.wallet import Client, WalletInProcess, now, wallet_in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -147,14 +148,12 @@ async def test_metadata_goes_with_a_payment_too(
 # --- when the node does not do it
 
 
-async def test_a_node_that_cannot_be_reached_is_told_internal(
-    client: Client, wallet: WalletInProcess
-) -> None:
-    await wallet.outside("mode", mode="unreachable")
-    try:
-        opened = await client.request("make_invoice", {"amount": 1_000})
-    finally:
-        await wallet.outside("mode", mode="normal")
+async def test_a_node_that_cannot_be_reached_is_told_internal(tmp_path: Path) -> None:
+    async with wallet_in_process(tmp_path) as wallet:
+        client = await wallet.connect()
+        await wallet.outside("mode", mode="unreachable")
 
-    assert opened.error_code == "INTERNAL"
-    assert await client.transactions(unpaid=True) == []
+        opened = await client.request("make_invoice", {"amount": 1_000})
+
+        assert opened.error_code == "INTERNAL"
+        assert await client.transactions(unpaid=True) == []

@@ -182,12 +182,9 @@ async def test_what_failed_or_waits_is_no_notification(
     client: Client, wallet: WalletInProcess
 ) -> None:
     await client.pay(await wallet.outside_invoice(1_000, fail=True))
-    held = await wallet.outside_invoice(1_000, hold=True)
-    await client.send_event(client.build_request("pay_invoice", {"invoice": held}))
-    while not await client.transactions(unpaid_outgoing=True):
-        pass
 
-    assert client.notification_types() == []
+    async with client.holding(1_000):
+        assert client.notification_types() == []
 
 
 async def test_who_pays_itself_is_told_of_both_sides(

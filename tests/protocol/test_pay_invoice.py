@@ -294,7 +294,7 @@ async def test_outcome_not_known_yet_is_no_answer_and_lookup_shows_pending(
     request = client.build_request("pay_invoice", {"invoice": invoice})
     await client.send_event(request)
 
-    pending = await until_known(client, payment_hash)
+    pending = await client.until_known(payment_hash)
     unanswered = client.responses_to(request.id)
     await wallet.outside("settle", payment_hash=payment_hash)
     answer = await client.response_to(request.id)
@@ -313,7 +313,7 @@ async def test_a_payment_that_the_payee_gives_back_fails(
     payment_hash = bolt11.decode(invoice).payment_hash
     request = client.build_request("pay_invoice", {"invoice": invoice})
     await client.send_event(request)
-    await until_known(client, payment_hash)
+    await client.until_known(payment_hash)
 
     await wallet.outside("cancel", payment_hash=payment_hash)
     answer = await client.response_to(request.id)
@@ -332,21 +332,13 @@ async def test_two_requests_for_one_held_invoice_share_one_payment(
     requests = [client.build_request("pay_invoice", {"invoice": invoice}) for _ in range(2)]
     for request in requests:
         await client.send_event(request)
-        await until_known(client, payment_hash)
+        await client.until_known(payment_hash)
 
     await wallet.outside("settle", payment_hash=payment_hash)
     answers = [await client.response_to(request.id) for request in requests]
 
     assert answers[0].result == answers[1].result
     assert await client.balance_msat() == PLENTY_MSAT - 101_000
-
-
-async def until_known(client: Client, payment_hash: str) -> dict[str, object]:
-    """What lookup shows of a payment that is under way."""
-    while True:
-        found = await client.request("lookup_invoice", {"payment_hash": payment_hash})
-        if found.error_code is None:
-            return dict(found.result)
 
 
 async def test_the_books_are_clean_after_all_of_this(wallet: WalletInProcess) -> None:

@@ -2,6 +2,7 @@
 and the size of it."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from nwc_service.wallet.invoice import InvoiceState
 from tests.clients.client import JsonObject
 from tests.clients.conversation import NIP04, NIP44_V2
 from tests.core.samples import a_settled_payment, an_invoice, hash_of
-from tests.protocol.wallet import Client, WalletInProcess, now
+from tests.protocol.wallet import Client, WalletInProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -45,9 +46,7 @@ async def store_payments(client: Client, number: int, **changes: Any) -> None:
             invoice=f"ln{account_id}{index}",
             created_at=LONG_AGO + index,
         )
-        await client.wallet.db.write(
-            lambda tx, row=replace(row, **changes): payments.insert(tx, row)
-        )
+        await client.wallet.db.write(partial(payments.insert, payment=replace(row, **changes)))
 
 
 async def lookup(client: Client, **params: object) -> JsonObject:
@@ -242,10 +241,6 @@ async def test_unpaid_ones_are_shown_when_asked_for(
 ) -> None:
     account_id = client.connection.account_id
     await store_payments(client, 1)
-    held = await wallet.outside_invoice(1_000, hold=True)
-    await client.send_event(client.build_request("pay_invoice", {"invoice": held}))
-    while not await client.transactions(unpaid_outgoing=True, limit=50, type="outgoing"):
-        pass
     expired = an_invoice(
         invoice_id=f"expired-{account_id}",
         account_id=account_id,
@@ -258,7 +253,8 @@ async def test_unpaid_ones_are_shown_when_asked_for(
     await wallet.db.write(lambda tx: invoices.insert(tx, expired))
     await client.invoice(1_000)
 
-    rows = await client.transactions(**params)
+    async with client.holding(1_000):
+        rows = await client.transactions(**params)
 
     assert sorted(row["state"] for row in rows) == sorted(states)
 
@@ -309,15 +305,8 @@ async def test_the_fattest_row_that_can_be_stored_fits_alone(client: Client) -> 
     assert len(await client.transactions()) == 1
 
 
-async def test_get_balance_is_what_can_be_spent(
-    client: Client, wallet: WalletInProcess
-) -> None:
-    held = await wallet.outside_invoice(1_000_000, hold=True)
-    await client.send_event(client.build_request("pay_invoice", {"invoice": held}))
-    while not await client.transactions(unpaid=True):
-        pass
+async def test_get_balance_is_what_can_be_spent(client: Client) -> None:
+    async with client.holding(1_000_000):
+        opened = await client.request("get_balance")
 
-    result = (await client.request("get_balance")).result
-
-    assert result == {"balance": 100_000_000 - 1_000_000 - 10_000}
-    assert now()
+    assert opened.result == {"balance": 100_000_000 - 1_000_000 - 10_000}

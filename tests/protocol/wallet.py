@@ -76,6 +76,26 @@ class Client(RawClient):
     async def pay(self, invoice: str, **others: object) -> Opened:
         return await self.request("pay_invoice", {"invoice": invoice, **others})
 
+    @asynccontextmanager
+    async def holding(self, amount_msat: int = 100_000) -> AsyncIterator[str]:
+        """A payment that the outside node holds, by its payment hash; given back on leaving."""
+        held = await self.wallet.outside("invoice", amount_msat=amount_msat, hold=True)
+        await self.send_event(self.build_request("pay_invoice", {"invoice": held["invoice"]}))
+        await self.until_known(held["payment_hash"])
+        try:
+            yield held["payment_hash"]
+        finally:
+            await self.wallet.outside("cancel", payment_hash=held["payment_hash"])
+            await self.wallet.idle()
+
+    async def until_known(self, payment_hash: str) -> JsonObject:
+        """What lookup_invoice shows, as soon as it shows anything."""
+        while True:
+            found = await self.request("lookup_invoice", {"payment_hash": payment_hash})
+            if found.error_code is None:
+                return found.result
+            await asyncio.sleep(0.01)
+
     async def transactions(self, **params: object) -> list[JsonObject]:
         result = (await self.request("list_transactions", params)).result
         return list(result["transactions"])
