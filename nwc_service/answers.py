@@ -46,7 +46,7 @@ class Answers:
         self._entropy = entropy
         self._last_created_at: dict[ConnectionId, int] = {}
 
-    def seal(self, connection: Connection, claim: Claim, payload: str) -> Event:
+    def seal(self, connection: Connection, claim: Claim, *, payload: str) -> Event:
         """A response event; the same payload gives another event each time, so store it."""
         return seal_response(
             payload,
@@ -63,7 +63,7 @@ class Answers:
         """The answer to a claimed request; nothing when it has its answer already."""
         if not await requests.mark_answered(tx, claim.request_id, now=self._clock()):
             return []
-        event = self.seal(connection, claim, payload)
+        event = self.seal(connection, claim, payload=payload)
         outgoing = self._outgoing(event, connection, request_id=claim.request_id)
         await outbox.insert(tx, outgoing)
         return [outgoing]

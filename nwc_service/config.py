@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from nwc_service.wallet.units import MAX_MSAT
 
@@ -19,13 +26,17 @@ class ConfigError(Exception):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _port_exists(listen: str) -> str:
     if int(listen.rpartition(":")[2]) > 65_535:
         raise ValueError("there is no such port")
     return listen
+
+
+def _in_lower_case(word: object) -> object:
+    return word.lower() if isinstance(word, str) else word
 
 
 Listen = Annotated[
@@ -36,12 +47,14 @@ Listen = Annotated[
 RelayUrl = Annotated[str, Field(pattern=r"^wss?://[^\s/?#]+\S*$")]
 AmountMsat = Annotated[int, Field(ge=0, le=MAX_MSAT)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
 
 
 class RelaySettings(_Section):
-    urls: tuple[RelayUrl, ...] = ()
+    urls: Annotated[tuple[RelayUrl, ...], Field(strict=False)] = ()
     public_url: RelayUrl | None = None
-    rate_per_s: Annotated[float, Field(gt=0)] = 2000
+    rate_per_s: PerSecond = 2000
 
 
 class EmbeddedRelaySettings(_Section):
@@ -61,26 +74,28 @@ class RequestSettings(_Section):
     max_age_s: Seconds = 300
     max_mutating_age_s: Seconds = 120
     max_future_s: Seconds = 60
-    rate_per_s: Annotated[float, Field(gt=0)] = 20
-    rate_burst: Annotated[int, Field(ge=1)] = 100
-    max_in_progress: Annotated[int, Field(ge=1)] = 32
+    rate_per_s: PerSecond = 20
+    rate_burst: Count = 100
+    max_in_progress: Count = 200
 
 
 class PaymentSettings(_Section):
     fee_reserve_floor_msat: AmountMsat = 10_000
     fee_reserve_share_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     timeout_s: Seconds = 60
-    max_open: Annotated[int, Field(ge=1)] = 400
-    max_open_per_account: Annotated[int, Field(ge=1)] = 50
+    max_open: Count = 400
+    max_open_per_account: Count = 50
 
 
 class InvoiceSettings(_Section):
     expiry_s: Seconds = 3600
-    max_open_per_account: Annotated[int, Field(ge=1)] = 1000
+    max_open_per_account: Count = 1000
 
 
 class LogSettings(_Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
+    ] = "info"
 
 
 class BackendSettings(BaseModel):
@@ -182,7 +197,7 @@ def _choose_backend(values: dict[str, Any], environment: Mapping[str, str]) -> N
     default = values.get("default_backend")
     if default is None and len(backends) == 1:
         values["default_backend"] = next(iter(backends))
-    elif default not in backends:
+    elif not isinstance(default, str) or default not in backends:
         raise ConfigError(f"default_backend: choose one of {', '.join(sorted(backends))}")
 
 

@@ -42,6 +42,8 @@ from nwc_service.wallet.errors import ErrorCode, RequestError
 log = structlog.get_logger()
 
 REPETITIONS = Rate(per_s=5, burst=50)
+REFUSALS = Rate(per_s=5, burst=50)
+"""Of requests beyond the rate: each that changes something costs a row."""
 LONGEST_EXPIRATION_S = 24 * 3600
 """How long a request may ask to be executed, whatever its `expiration` says."""
 
@@ -84,6 +86,7 @@ class Dispatcher:
         # Answers to what is not a request in order: at most one a second and connection.
         self._complaints = Buckets(Rate(per_s=1, burst=1))
         self._repetitions = Buckets(REPETITIONS)
+        self._refusals = Buckets(REFUSALS)
         self._in_progress: Counter[str] = Counter()
 
     def submit(self, event: Event, repeated: bool) -> None:  # noqa: FBT001 (a callback)
@@ -98,8 +101,8 @@ class Dispatcher:
         if not self._is_timely(event, max_age_s=self._policy.max_age_s):
             return
         limited = self._is_limited(connection, repeated=repeated)
-        # A repetition beyond its rate, and a refusal beyond one a second, get no answer.
-        if limited and (repeated or not self._may_complain(connection)):
+        # A repetition beyond its rate, and a refusal beyond its own, get no answer.
+        if limited and (repeated or not self._may_refuse(connection)):
             return
         self._in_progress[connection.connection_id] += 1
         self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
@@ -112,6 +115,9 @@ class Dispatcher:
         if self._in_progress[key] >= self._policy.max_in_progress:
             return True
         return not self._buckets.take(key, now=now)
+
+    def _may_refuse(self, connection: Connection) -> bool:
+        return self._refusals.take(connection.connection_id, now=time.monotonic())
 
     def _may_complain(self, connection: Connection) -> bool:
         return self._complaints.take(connection.connection_id, now=time.monotonic())
@@ -249,7 +255,7 @@ class Dispatcher:
         self._reply(Caller(connection, claim), error_payload("", error))
 
     def _reply(self, caller: Caller, payload: str) -> None:
-        event = self._answers.seal(caller.connection, caller.claim, payload)
+        event = self._answers.seal(caller.connection, caller.claim, payload=payload)
         self._outbox.send(caller.connection, event)
 
     def _is_timely(self, event: Event, *, max_age_s: int) -> bool:

@@ -1,5 +1,6 @@
 """The flow put together: requests in, money moved once, answers out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nwc_service.answers import Answers, Clock
@@ -14,7 +15,7 @@ from nwc_service.receive import Receiver
 from nwc_service.reconciler import Reconciler
 from nwc_service.spend import Spender, SpendPolicy
 from nwc_service.wallet.payment import FeePolicy
-from nwc_service.wallet.units import Msat
+from nwc_service.wallet.units import BackendName, Msat
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +61,50 @@ def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
     reconciler = Reconciler(
         db, backends=backends, spender=spender, receiver=receiver, clock=clock
     )
-    wallet = Wallet(
-        db=db,
-        backends=backends,
-        default_backend=edges.default_backend,
+    dispatcher = _dispatcher(
+        edges,
+        answers=answers,
+        outbox=outbox,
+        spender=spender,
+        receiver=receiver,
         node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
+        clock=clock,
+    )
+    return Flow(outbox, spender, receiver, reconciler, dispatcher)
+
+
+def _dispatcher(
+    edges: Edges,
+    *,
+    answers: Answers,
+    outbox: Outbox,
+    spender: Spender,
+    receiver: Receiver,
+    node_info: Callable[[BackendName], NodeInfo],
+    clock: Clock,
+) -> Dispatcher:
+    wallet = Wallet(
+        db=edges.db,
+        backends=edges.backends,
+        default_backend=edges.default_backend,
+        node_info=node_info,
         announced=edges.methods_of,
         spender=spender,
         receiver=receiver,
-        invoice_expiry_s=settings.invoices.expiry_s,
+        invoice_expiry_s=edges.settings.invoices.expiry_s,
         clock=clock,
     )
-    dispatcher = Dispatcher(
-        db,
+    return Dispatcher(
+        edges.db,
         wallet=wallet,
         directory=edges.directory,
         keyring=edges.keyring,
         answers=answers,
         outbox=outbox,
-        policy=_request_policy(settings),
+        policy=_request_policy(edges.settings),
         spawn=edges.spawn,
         clock=clock,
     )
-    return Flow(outbox, spender, receiver, reconciler, dispatcher)
 
 
 def _spend_policy(settings: Settings) -> SpendPolicy:

@@ -137,7 +137,7 @@ class Spender:
         ours = await invoices.by_string(tx, payment.invoice)
         internal = ours and self._internal(payment, ours)
         if internal:
-            return _Step(await self._settle_internally(tx, caller, *internal))
+            return _Step(await self._settle_internally(tx, caller, booked=internal))
         if ours is not None and ours.state is InvoiceState.SETTLED:
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         if self._clock() >= payment.expires_at:
@@ -174,11 +174,11 @@ class Spender:
         self,
         tx: Tx,
         caller: Caller,
-        payment: Payment,
-        invoice: Invoice,
-        entries: tuple[Entry, ...],
+        *,
+        booked: tuple[Payment, Invoice, tuple[Entry, ...]],
     ) -> list[Outgoing]:
         """Both sides, the answer, both notifications and the cancel at the node (I16)."""
+        payment, invoice, entries = booked
         now = self._clock()
         payment = await self._insert(tx, caller, payment=payment)
         if not await invoices.update(tx, invoice, expected=(InvoiceState.PENDING,)):

@@ -129,10 +129,10 @@ class LnbitsApi:
     def unusable(self, reply: Reply, *, operation: str) -> BackendUnavailable:
         """What to raise for an answer that is not the one hoped for."""
         remedy = REMEDIES.get(reply.status, OTHER_REMEDY)
-        return self.problem(operation, f"LNbits answered HTTP {reply.status}", remedy)
+        return self.problem(operation, f"LNbits answered HTTP {reply.status}", remedy=remedy)
 
-    def problem(self, operation: str, what: str, remedy: str) -> BackendUnavailable:
-        return BackendUnavailable(self._message(operation, what, remedy))
+    def problem(self, operation: str, what: str, *, remedy: str) -> BackendUnavailable:
+        return BackendUnavailable(self._message(operation, what, remedy=remedy))
 
     async def _exchange(
         self, client: httpx.AsyncClient, request: httpx.Request, *, operation: str
@@ -142,18 +142,20 @@ class LnbitsApi:
         except NOTHING_SENT as lost:
             what = f"LNbits cannot be reached ({type(lost).__name__})"
             remedy = "check url, and that LNbits runs"
-            raise NotReached(self._message(operation, what, remedy)) from None
+            raise NotReached(self._message(operation, what, remedy=remedy)) from None
         except httpx.HTTPError as lost:
             what = f"no reply from LNbits ({type(lost).__name__})"
-            raise NoReply(self._message(operation, what, OTHER_REMEDY)) from None
+            raise NoReply(self._message(operation, what, remedy=OTHER_REMEDY)) from None
         return Reply(response.status_code, _json(response))
 
-    def _message(self, operation: str, what: str, remedy: str) -> str:
+    def _message(self, operation: str, what: str, *, remedy: str) -> str:
         return f"backend {self._name!r} (lnbits), {operation}: {what}; {remedy}"
 
     def _opened(self, operation: str) -> _Clients:
         if self._clients is None:
-            raise NotReached(self._message(operation, "it is not started", "start it first"))
+            raise NotReached(
+                self._message(operation, "it is not started", remedy="start it first")
+            )
         return self._clients
 
     def _headers(self, kind: KeyKind) -> dict[str, str]:

@@ -56,7 +56,7 @@ class LnbitsBackend:
         self._options = configured.parse(name, options)
         self._api = LnbitsApi(name, self._options)
         self._wallet = LnbitsWallet(self._api)
-        self._sender = Sender(self._api, self._wallet, self._options.fee_cap)
+        self._sender = Sender(self._api, self._wallet, fee_cap=self._options.fee_cap)
 
     async def start(self) -> NodeInfo:
         self._api.open()
@@ -78,7 +78,9 @@ class LnbitsBackend:
         report = invoice_report(row, now=_now())
         if report is None or report.amount_msat != spec.amount_msat:
             raise self._api.problem(
-                "create_invoice", "LNbits made another invoice than asked for", "see its log"
+                "create_invoice",
+                "LNbits made another invoice than asked for",
+                remedy="see its log",
             )
         return report
 

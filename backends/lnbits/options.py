@@ -61,11 +61,13 @@ def parse(name: str, options: Mapping[str, object]) -> Options:
     try:
         return Options.model_validate(dict(options))
     except ValidationError as wrong:
-        lines = [_line(error["type"], error["loc"], error["msg"]) for error in wrong.errors()]
+        lines = [
+            _line(error["type"], error["loc"], message=error["msg"]) for error in wrong.errors()
+        ]
         raise ValueError(f"backend {name!r} (lnbits): {'; '.join(lines)}") from None
 
 
-def _line(kind: str, location: tuple[int | str, ...], message: str) -> str:
+def _line(kind: str, location: tuple[int | str, ...], *, message: str) -> str:
     key = str(location[0]) if location else "options"
     if kind == "missing":
         return FEE_CAP_IS_MISSING if key == "fee_cap" else f"{key} is missing"

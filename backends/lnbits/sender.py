@@ -28,7 +28,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0  # between looks at a payment that is 
 class Sender:
     """LNbits itself refuses a second payment of one hash; this never sends a second time."""
 
-    def __init__(self, api: LnbitsApi, wallet: LnbitsWallet, fee_cap: FeeCap) -> None:
+    def __init__(self, api: LnbitsApi, wallet: LnbitsWallet, *, fee_cap: FeeCap) -> None:
         self._api = api
         self._wallet = wallet
         self._fee_cap = fee_cap

@@ -37,13 +37,13 @@ class LnbitsWallet:
         admin = await self._info("start", key="admin")
         if admin.id is None:
             raise self._api.problem(
-                "start", "admin_key is no admin key", "take the wallet's admin key"
+                "start", "admin_key is no admin key", remedy="take the wallet's admin key"
             )
         reader = await self._info("start", key="invoice")
         if reader.id is not None:
             # it stands in the websocket's address, which proxies log
             raise self._api.problem(
-                "start", "invoice_key is an admin key", "take the wallet's invoice key"
+                "start", "invoice_key is an admin key", remedy="take the wallet's invoice key"
             )
         self._id = admin.id
         for row in (await self.page("start", {"limit": 1})).rows:
@@ -64,7 +64,9 @@ class LnbitsWallet:
         row = lookup.details
         if row is None or row.hash != payment_hash:
             # so it answers whoever has no valid key, about any wallet
-            raise self._api.problem(operation, "the key is not valid", "check invoice_key")
+            raise self._api.problem(
+                operation, "the key is not valid", remedy="check invoice_key"
+            )
         return row
 
     async def incoming_row(
@@ -116,7 +118,9 @@ class LnbitsWallet:
         if created.external_id != spec.our_id:
             # the invoice would not be recognised when it is paid
             raise self._api.problem(
-                "create_invoice", "LNbits keeps no external_id", "run LNbits 1.6 or newer"
+                "create_invoice",
+                "LNbits keeps no external_id",
+                remedy="run LNbits 1.6 or newer",
             )
         return created
 
@@ -129,7 +133,9 @@ class LnbitsWallet:
             return BadRequest(f"LNbits says: {detail}")
         if not detail or reply.status != 520:
             return self._api.unusable(reply, operation="create_invoice")
-        return self._api.problem("create_invoice", f"LNbits says: {detail}", "see its log")
+        return self._api.problem(
+            "create_invoice", f"LNbits says: {detail}", remedy="see its log"
+        )
 
     async def _info(self, operation: str, *, key: KeyKind) -> WalletInfo:
         reply = await self._api.get("/api/v1/wallet", operation=operation, key=key)
@@ -143,7 +149,7 @@ class LnbitsWallet:
             raise self._api.problem(
                 operation,
                 "invoice_key and admin_key are of different wallets",
-                "take both from one wallet",
+                remedy="take both from one wallet",
             )
 
 

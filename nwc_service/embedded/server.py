@@ -151,7 +151,7 @@ class _Listener:
         self._roster.begin(socket, session)
         try:
             await outlet.reply(session.greeting())
-            await _converse(socket, session, outlet)
+            await _converse(socket, session, outlet=outlet)
         except ConnectionClosed:
             pass
         except Exception:  # one client's session must not be silent about a bug of ours
@@ -180,7 +180,7 @@ class _Listener:
         return response
 
 
-async def _converse(socket: ServerConnection, session: Session, outlet: Outlet) -> None:
+async def _converse(socket: ServerConnection, session: Session, *, outlet: Outlet) -> None:
     frames = 0
     async for frame in socket:
         for reply in session.receive(frame):

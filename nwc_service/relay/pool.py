@@ -123,7 +123,7 @@ class RelayPool:
         """
         connections = [self._relays[url].connection for url in relays if url in self._relays]
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.spawn(_publish(event, connections, taken))
+        self.spawn(_publish(event, connections, taken=taken))
         return await taken
 
     def opened(self, relay_url: str) -> None:
@@ -134,7 +134,7 @@ class RelayPool:
 
 
 async def _publish(
-    event: Event, connections: Sequence[RelayConnection], taken: asyncio.Future[bool]
+    event: Event, connections: Sequence[RelayConnection], *, taken: asyncio.Future[bool]
 ) -> None:
     async def to_one(connection: RelayConnection) -> None:
         result = await connection.publish(event, timeout_s=PUBLISH_TIMEOUT_S)

@@ -110,7 +110,7 @@ def _read(tx: SqliteTx, work: Work[Any]) -> Any:
     try:
         return run_inline(cast("Coroutine[Any, Any, Any]", work(tx)))
     except Exception as error:
-        return error
+        return error  # to whoever asked for it, and to nobody else in the batch
 
 
 class _Lane:
@@ -161,7 +161,7 @@ class _Lane:
                 self._run_batch, connection._conn, works
             )
         except Exception as error:
-            results = [error] * len(jobs)
+            results = [error] * len(jobs)  # a commit that failed is everybody's
         for (_, future), result in zip(jobs, results, strict=True):
             if future.cancelled():
                 continue

@@ -13,6 +13,7 @@ from nwc_service.backend import (
     Cap,
     Cursor,
     HistoryPage,
+    InFlight,
     InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
@@ -87,11 +88,14 @@ class ScriptedBackend:
     ) -> None:
         self.name = name
         self.pay_script: deque[Outcome | Exception] = deque()
+        self.replies: dict[PaymentHash, tuple[Outcome | Exception, Outcome | None]] = {}
+        """Instead of the script: what `pay` says to this hash, and what is known of it then."""
         self.lookup_script: deque[Outcome | Exception | None] = deque()
         self.invoice_script: deque[Exception] = deque()
         self.preimages: dict[PaymentHash, Preimage] = {}  # of the payees outside
         self.known: dict[PaymentHash, Outcome] = {}
         self.sent: list[PayRequest] = []
+        self.sent_again: list[PayRequest] = []  # while the node had it, or had paid it
         self.lookups: list[PaymentRef] = []
         self.canceled: list[PaymentHash] = []
         self.invoices: dict[PaymentHash, InvoiceReport] = {}
@@ -186,6 +190,10 @@ class ScriptedBackend:
             raise Unsupported("no keysend")
         await asyncio.sleep(0)  # the request is on its way
         self.sent.append(request)
+        if isinstance(self.known.get(request.payment_hash), Settled | InFlight):
+            self.sent_again.append(request)
+        if request.payment_hash in self.replies:
+            return await self._reply(request.payment_hash)
         if not self.pay_script:
             self.known[request.payment_hash] = self.settled(request.payment_hash)
         await self.pay_gate.wait()
@@ -193,6 +201,13 @@ class ScriptedBackend:
         if self.pay_script:
             return _said(self.pay_script.popleft())
         return self.known[request.payment_hash]
+
+    async def _reply(self, payment_hash: PaymentHash) -> Outcome:
+        reply, known = self.replies[payment_hash]
+        if known is not None:
+            self.known[payment_hash] = known
+        await asyncio.sleep(0)
+        return _said(reply)
 
     async def lookup_payment(self, ref: PaymentRef) -> Outcome | None:
         self.lookups.append(ref)

@@ -33,7 +33,8 @@ async def test_accounts_are_listed_and_shown_as_they_were_created(cli: Cli) -> N
     shown = [await cli.json("account", "show", each["name"]) for each in created]
 
     assert isinstance(listed, list)
-    assert [each for each in listed if each in created] == created
+    assert listed == sorted(listed, key=lambda each: (each["created_at"], each["name"]))
+    assert all(each in listed for each in created)
     assert shown == created
 
 

@@ -140,7 +140,7 @@ async def test_a_variable_does_not_hide_that_a_section_is_none(tmp_path: Path) -
 async def test_the_file_rules_and_the_environment_rules_over_it(tmp_path: Path) -> None:
     file = tmp_path / "nwc.toml"
     file.write_text(FILE)
-    variables = {"NWC_CONFIG": str(file), "NWC_LOG_LEVEL": "error"}
+    variables = {"NWC_CONFIG": str(file), "NWC_LOG_LEVEL": "ERROR"}
 
     async with service_process(tmp_path / "data", **variables) as service:
         account = await service.create_account("main", credit_msat=23_000)

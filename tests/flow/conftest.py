@@ -1,8 +1,9 @@
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.doubles.scripted_backend import ScriptedBackend
 from tests.flow.world import Client, Clock, Relay, World, open_world
@@ -10,6 +11,20 @@ from tests.flow.world import Client, Clock, Relay, World, open_world
 Open = Callable[[], AbstractAsyncContextManager[World]]
 
 CREDIT_MSAT = 1_000_000
+
+
+@pytest.fixture(scope="package", autouse=True)
+def plain_tracebacks() -> Iterator[None]:
+    """These tests fail things on purpose, and a traceback with colours takes a second each."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(),
+        ]
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -171,6 +171,18 @@ async def test_what_a_node_still_holds_after_the_expiry_stays_held(
     assert await world.money("alice") == HELD
 
 
+async def test_what_a_node_has_held_and_then_forgets_stays_held_for_ever_and_raises_an_alarm(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    await a_lost_payment(world, alice, InFlight())
+
+    for _ in range(2):
+        await world.look_up(after_s=10 * SAFE_AFTER_S)
+
+    assert await world.money("alice") == HELD
+    assert "node_forgot_payment" in await world.alarms()
+
+
 async def test_a_success_after_rule_h_is_the_operators_loss_and_the_users_money_is_free(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:

@@ -110,12 +110,12 @@ class Tasks:
     """Owns what is spawned, as the application does; failures are kept for the test."""
 
     def __init__(self, interruption: Interruption) -> None:
-        self._interruption = interruption
+        self.interruption = interruption
         self._running: set[asyncio.Task[None]] = set()
         self.failures: list[BaseException] = []
 
     def spawn(self, work: Work) -> None:
-        task = asyncio.create_task(self._interruption(work))
+        task = asyncio.create_task(self.interruption(work))
         self._running.add(task)
         task.add_done_callback(self._ended)
 

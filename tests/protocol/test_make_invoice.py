@@ -109,7 +109,7 @@ async def test_metadata_is_kept_and_given_back(
 
 
 @pytest.mark.parametrize("metadata", DROPPED.values(), ids=DROPPED)
-async def test_metadata_that_cannot_be_kept_is_dropped_and_the_request_proceeds(
+async def test_metadata_too_long_or_unstorable_is_dropped_and_the_request_proceeds(
     metadata: dict[str, object], client: Client
 ) -> None:
     made = await client.request("make_invoice", {"amount": 1_000, "metadata": metadata})

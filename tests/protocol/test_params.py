@@ -92,7 +92,7 @@ GOOD: dict[str, dict[str, object]] = {
         for name, value in values.items()
     ],
 )
-async def test_a_wrong_parameter_is_named_and_never_repeated(
+async def test_invalid_params_are_told_by_field_and_their_values_never_repeated(
     method: str, field: str, value: object, client: Client
 ) -> None:
     opened = await client.request(method, GOOD[method] | {field: value})

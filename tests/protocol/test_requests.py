@@ -52,9 +52,7 @@ async def test_a_response_is_for_its_client_and_its_request_in_its_encryption(
 
 
 @pytest.mark.parametrize("method", SIX_METHODS)
-async def test_a_success_has_a_null_error_and_an_error_has_no_result(
-    method: str, client: Client
-) -> None:
+async def test_keys_on_success_and_error(method: str, client: Client) -> None:
     opened = await client.request(method, GOOD_PARAMS.get(method))
 
     if opened.error_code is None:
@@ -328,6 +326,18 @@ async def test_a_numeric_bomb_is_answered_and_hurts_nobody(client: Client) -> No
 
 
 # --- encryption
+
+
+async def test_nip04_is_supported_and_advertised_unless_switched_off(
+    wallet: WalletInProcess, client: Client
+) -> None:
+    without = await wallet.connect(encryption="nip44_v2")
+
+    offered = (await client.request("get_info", encryption=NIP04)).result["encryption"]
+    refused = await without.request("get_info", encryption=NIP04)
+
+    assert offered == ["nip44_v2", "nip04"]
+    assert refused.error_code == "UNSUPPORTED_ENCRYPTION"
 
 
 @pytest.mark.parametrize(

@@ -187,18 +187,18 @@ async def test_a_refused_payment_stays_refused_when_it_comes_again(
 # --- rates
 
 
-async def test_too_many_requests_are_told_rate_limited_at_most_once_a_second(
+async def test_too_many_requests_are_told_rate_limited_at_a_bounded_rate(
     client: Client,
 ) -> None:
-    requests = [client.build_request("get_balance") for _ in range(150)]
+    requests = [client.build_request("get_balance") for _ in range(300)]
 
     for request in requests:
         await client.send_event(request)
     await client.wallet.idle()
 
     codes = [code for request in requests for code in codes_of(client, request)]
-    assert 32 <= codes.count(None) <= 105
-    assert 1 <= codes.count("RATE_LIMITED") <= 2
+    assert 100 <= codes.count(None) <= 140
+    assert 50 <= codes.count("RATE_LIMITED") <= 60
     assert set(codes) == {None, "RATE_LIMITED"}
 
 
@@ -219,7 +219,7 @@ async def test_a_payment_refused_for_its_rate_is_never_paid(
 ) -> None:
     invoice = await wallet.outside_invoice(100_000)
     request = client.build_request("pay_invoice", {"invoice": invoice})
-    for _ in range(32):  # as many as one connection may have in progress
+    for _ in range(100):  # as many as one connection may send at once
         wallet.submit(client.build_request("get_balance"))
 
     await client.answers(request)

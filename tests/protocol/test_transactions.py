@@ -140,7 +140,7 @@ async def test_another_accounts_payment_is_not_found(
 # --- several connections on one account
 
 
-async def test_connection_with_list_transactions_covers_the_account(
+async def test_several_connections_on_one_account_see_it_all_with_list_transactions(
     client: Client, wallet: WalletInProcess
 ) -> None:
     other_app = await wallet.connect(client.account, scopes="read")
@@ -150,7 +150,7 @@ async def test_connection_with_list_transactions_covers_the_account(
     assert len(await other_app.transactions(unpaid=True)) == 1
 
 
-async def test_connection_without_list_transactions_sees_only_its_own_rows(
+async def test_several_connections_on_one_account_see_their_own_rows_without_it(
     client: Client, wallet: WalletInProcess
 ) -> None:
     narrow = await wallet.connect(
@@ -183,6 +183,7 @@ async def test_a_list_has_the_whole_shape_newest_first(client: Client) -> None:
         assert all(type(row[name]) is int for name in NUMBERS)
         assert ("settled_at" in row) is (row["state"] == "settled")
         assert None not in row.values()
+        assert row["state"] == row["state"].lower()
 
 
 async def test_an_empty_account_has_an_empty_list(client: Client) -> None:
@@ -208,7 +209,9 @@ async def test_an_empty_account_has_an_empty_list(client: Client) -> None:
         pytest.param({"type": "incoming"}, [], id="incoming"),
     ],
 )
-async def test_filters(params: dict[str, Any], seconds: list[int], client: Client) -> None:
+async def test_from_and_until_are_times_of_creation_and_inclusive(
+    params: dict[str, Any], seconds: list[int], client: Client
+) -> None:
     await store_payments(client, 5)
 
     rows = await client.transactions(**params)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from backends.sandbox import SandboxBackend
 from nwc_service.accounts import Accounts
 from nwc_service.config import load_settings
 from nwc_service.connections import Connections, Wish
@@ -69,6 +70,12 @@ class Client(RawClient):
         await self.wallet.idle()
         return self.responses_to(event.id)
 
+    async def request(self, method: str, params: object = None, **how: Any) -> Opened:
+        """At the wallet's time unless told otherwise."""
+        return await super().request(
+            method, params, **{"created_at": self.wallet.clock()} | how
+        )
+
     async def invoice(self, amount_msat: int = 100_000, **others: object) -> str:
         opened = await self.request("make_invoice", {"amount": amount_msat, **others})
         return str(opened.result["invoice"])
@@ -116,6 +123,7 @@ class Client(RawClient):
 
 class WalletInProcess:
     def __init__(self, edges: Edges) -> None:
+        self.ahead_s = 0  # of the real time, the node too
         self._own = edges.spawn
         self._running = 0
         self._nothing_runs = asyncio.Event()
@@ -123,12 +131,13 @@ class WalletInProcess:
         self._clients: dict[str, Client] = {}
         self._seen: set[str] = set()
         edges = replace(edges, spawn=self._spawn)
-        self._flow = build_flow(edges, publish=self._publish, clock=now)
+        self._flow = build_flow(edges, publish=self._publish, clock=self.clock)
         self.db = edges.db
         self.directory = edges.directory
-        self.backend = edges.backends[BackendName("sandbox")]
+        self.backend = cast("SandboxBackend", edges.backends[BackendName("sandbox")])
+        self.backend.books.clock = self.clock
         self._accounts = Accounts(
-            edges.db, backends=edges.backends, spender=self._flow.spender, clock=now
+            edges.db, backends=edges.backends, spender=self._flow.spender, clock=self.clock
         )
         self._connections = Connections(
             edges.db,
@@ -138,8 +147,11 @@ class WalletInProcess:
             resolve_scopes=resolve_scopes,
             relays_of=lambda connection: (RELAY,),
             announce=_announce,
-            clock=now,
+            clock=self.clock,
         )
+
+    def clock(self) -> int:
+        return now() + self.ahead_s
 
     async def start(self) -> None:
         await self._flow.reconciler.ask_node(BackendName("sandbox"))

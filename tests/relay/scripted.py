@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -94,13 +95,16 @@ class Service:
         await asyncio.sleep(0.005)
 
     @asynccontextmanager
-    async def connected_to(self, url: str) -> AsyncIterator[RelayConnection]:
+    async def connected_to(
+        self, url: str, *, now: Callable[[], float] = time.time
+    ) -> AsyncIterator[RelayConnection]:
         connection = RelayConnection(
             url,
             subscriptions=self.subscriptions,
             on_event=self.on_event,
             on_open=self.on_open,
             auth_keys=self.auth_keys,
+            now=now,
             clock=lambda: self.clock_s,
             sleep=self.sleep,
             jitter=lambda: 1.0,
@@ -124,5 +128,5 @@ class Service:
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
+        while not holds():
             await asyncio.sleep(0.002)

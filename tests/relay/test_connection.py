@@ -341,3 +341,31 @@ async def test_an_url_that_cannot_be_is_logged_and_tried_again() -> None:
 
     assert max(service.waits_s) == 300
     assert {log["event"] for log in logs} == {"relay.unreachable"}
+
+
+async def test_it_comes_back_whatever_goes_wrong_inside() -> None:
+    rounds: list[None] = []
+
+    def now() -> float:
+        rounds.append(None)
+        if len(rounds) < 3:
+            raise RuntimeError
+        return 0
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        await answer_everything(peer)
+
+    service = Service()
+    service.keys = [CLIENT]
+    with capture_logs() as logs:
+        async with (
+            scripted_relay(play) as url,
+            service.connected_to(url, now=now) as connection,
+        ):
+            await until(lambda: len(rounds) == 3 and connection.is_subscribed)
+            got = await connection.publish(RESPONSE, timeout_s=5)
+
+    assert got.accepted
+    assert service.waits_s[:2] == [1, 2]
+    assert [log["event"] for log in logs].count("relay.failed") == 2

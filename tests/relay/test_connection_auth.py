@@ -87,6 +87,50 @@ async def test_a_new_challenge_is_answered_with_every_key_again() -> None:
     assert challenges == ["first", "second"]
 
 
+@pytest.mark.parametrize("are_new", [True, False])
+async def test_challenges_without_end_are_answered_later_and_later(are_new: bool) -> None:
+    answered: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "first")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id}]:
+                    answered.append(event_id)
+                    await peer.send("OK", event_id, True, "")
+                    await peer.send("AUTH", f"after {len(answered)}" if are_new else "first")
+
+    service = Service()
+    service.keys = [WALLET, OTHER_WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url):
+        await until(lambda: len(service.waits_s) >= 6)
+        answered_by_then = len(answered)
+
+    assert service.waits_s[:6] == [1, 2, 4, 8, 16, 32]
+    assert answered_by_then <= 7 * len(service.keys)
+
+
+async def test_a_challenge_after_a_stable_minute_is_answered_soon() -> None:
+    challenges: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "0")
+        while len(challenges) < 4:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "tags": [_, ["challenge", challenge]]}]:
+                    challenges.append(challenge)
+                    await peer.send("OK", event_id, True, "")
+                    service.clock_s += 60
+                    await peer.send("AUTH", str(len(challenges)))
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url):
+        await until(lambda: len(challenges) == 4)
+
+    assert service.waits_s[:3] == [1, 1, 1]
+
+
 async def test_auth_required_is_obeyed_and_the_event_sent_once_more() -> None:
     verbs: list[object] = []
 
