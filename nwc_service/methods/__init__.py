@@ -4,29 +4,29 @@ Dispatch, scope checks, the info event, get_info and the command line's choices 
 """
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from nwc_service.backend import Cap
-from nwc_service.methods import (
-    get_balance,
-    get_info,
-    list_transactions,
-    lookup_invoice,
-    make_invoice,
-    pay_invoice,
-)
+from nwc_service.methods import get_info
 from nwc_service.methods.method import Method, Preset
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        pay_invoice.METHOD,
-        make_invoice.METHOD,
-        lookup_invoice.METHOD,
-        list_transactions.METHOD,
-        get_balance.METHOD,
-        get_info.METHOD,
-    )
-}
+_TABLE = (
+    "pay_invoice",
+    "make_invoice",
+    "lookup_invoice",
+    "list_transactions",
+    "get_balance",
+    "get_info",
+)
+
+
+def _method(name: str) -> Method:
+    """The METHOD of the file of this name, which is the method's own name."""
+    method: Method = import_module(f"{__name__}.{name}").METHOD
+    return method
+
+
+METHODS: dict[str, Method] = {name: _method(name) for name in _TABLE}
 
 
 def announced(scopes: Iterable[str], caps: Cap) -> list[str]:
