@@ -43,7 +43,7 @@ def add_ping(tree: Path) -> None:
     """One file and one line."""
     methods = tree / "nwc_service" / "methods"
     shutil.copy(EXTENSION / "ping.py", methods)
-    add_line(methods / "__init__.py", after='    "get_info",\n', line='    "ping",')
+    add_line(methods / "__init__.py", after='        "get_info",\n', line='        "ping",')
 
 
 def add_backend_to_the_tree(tree: Path) -> Path:

@@ -10,15 +10,6 @@ from nwc_service.backend import Cap
 from nwc_service.methods import get_info
 from nwc_service.methods.method import Method, Preset
 
-_TABLE = (
-    "pay_invoice",
-    "make_invoice",
-    "lookup_invoice",
-    "list_transactions",
-    "get_balance",
-    "get_info",
-)
-
 
 def _method(name: str) -> Method:
     """The METHOD of the file of this name, which is the method's own name."""
@@ -26,7 +17,17 @@ def _method(name: str) -> Method:
     return method
 
 
-METHODS: dict[str, Method] = {name: _method(name) for name in _TABLE}
+METHODS: dict[str, Method] = {
+    name: _method(name)
+    for name in (
+        "pay_invoice",
+        "make_invoice",
+        "lookup_invoice",
+        "list_transactions",
+        "get_balance",
+        "get_info",
+    )
+}
 
 
 def announced(scopes: Iterable[str], caps: Cap) -> list[str]:

@@ -287,14 +287,30 @@ def test_what_is_not_a_request_in_order_is_refused(plaintext: str) -> None:
         parse_request(plaintext)
 
 
-@given(st.text(max_size=200))
-def test_any_text_is_a_request_or_refused(plaintext: str) -> None:
-    try:
-        request = parse_request(plaintext)
-    except BadEnvelope:
-        return
-    assert isinstance(json.loads(plaintext), dict)
-    assert request.method
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4), st.booleans())
+def test_params_come_as_they_were_sent(params: dict[str, object], escaped: bool) -> None:
+    body = {"method": "m", "params": params}
+
+    request = parse_request(json.dumps(body, ensure_ascii=escaped))
+
+    assert request == Request("m", params)
+
+
+@given(json_values)
+def test_any_json_is_a_request_or_refused(body: object) -> None:
+    with pytest.raises(BadEnvelope):
+        parse_request(json.dumps(body))
 
 
 @given(st.binary(max_size=200).map(lambda noise: noise.decode("latin-1")))

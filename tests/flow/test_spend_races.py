@@ -295,18 +295,21 @@ async def test_an_account_that_pays_itself_has_afterwards_what_it_had(
 # --- what the reconciler knows may be old
 
 
-async def test_a_payment_that_was_sent_meanwhile_is_not_released_as_never_sent(
-    world: World, alice: Client, backend: ScriptedBackend
+@pytest.mark.parametrize("after_s", [0, EXPIRY_S], ids=["in-time", "too-late"])
+async def test_a_payment_that_was_sent_meanwhile_is_neither_sent_again_nor_released(
+    world: World, alice: Client, backend: ScriptedBackend, after_s: int
 ) -> None:
     backend.pay_script.append(InFlight())
     world.pay(alice, an_invoice(world))
     await world.tasks.idle()
     sent = await world.payment(HASH)
     stale = replace(sent, state=PaymentState.RESERVED, dispatched_at=None)
-    world.clock.advance(EXPIRY_S)
+    world.clock.advance(after_s)
 
     world.spender.resume(stale)
+    await world.tasks.idle()
 
+    assert len(backend.sent) == 1
     assert (await world.payment(HASH)).state is PaymentState.DISPATCHED
     assert await world.money("alice") == (CREDIT_MSAT - HELD_MSAT, HELD_MSAT)
 
