@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from secrets import token_hex
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service.accounts import Accounts
 from nwc_service.answers import Clock
@@ -31,9 +33,10 @@ Announce = Callable[[Connection], Awaitable[None]]
 """Listen for the connection and publish its info event, or take both back once revoked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a new connection shall be; empty `scopes`, `encryption`, … mean the defaults."""
+class Wish(BaseModel):
+    """What a new connection shall be, as the operator asks; None means the default."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     account: str
     app: str
@@ -42,10 +45,10 @@ class Wish:
     budget_msat: int | None = None
     budget_renewal: str | None = None
     max_payment_msat: int | None = None
-    expires_in_s: int | None = None
+    expires_in_s: Annotated[int, Field(ge=1, le=100 * 366 * 86_400)] | None = None
     encryption: str | None = None
     client_pubkey: str | None = None
-    relays: tuple[str, ...] = ()
+    relays: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def _limit(field: str, amount_msat: int | None) -> Msat | None:
     return Msat(amount_msat)
 
 
-def _relays(relays: tuple[str, ...]) -> tuple[str, ...]:
+def _relays(relays: list[str]) -> tuple[str, ...]:
     if len(relays) > MAX_RELAYS:
         raise Refused(f"relays: at most {MAX_RELAYS}")
     for relay in relays:

@@ -11,7 +11,7 @@ from fastapi import params as fastapi_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from nwc_service import __version__, views
 from nwc_service.accounts import Accounts
@@ -65,20 +65,6 @@ class Movement(_Body):
     amount_msat: int
     reason: str
     force: bool = False
-
-
-class NewConnection(_Body):
-    account: str
-    app: str
-    scopes: str = "full"
-    notifications: str | None = None
-    budget_msat: int | None = None
-    budget_renewal: str | None = None
-    max_payment_msat: int | None = None
-    expires_in_s: Annotated[int, Field(ge=1, le=100 * 366 * 86_400)] | None = None
-    encryption: str | None = None
-    client_pubkey: str | None = None
-    relays: list[str] = Field(default_factory=list)
 
 
 def build(state: State, *, token: str) -> FastAPI:
@@ -209,8 +195,7 @@ def _connection_routes(app: FastAPI, state: State, *, guard: Guard) -> None:
         )
 
     @app.post("/api/v1/connections", dependencies=guard, status_code=201)
-    async def create_connection(body: NewConnection) -> View:
-        wish = Wish(**body.model_dump(exclude={"relays"}), relays=tuple(body.relays))
+    async def create_connection(wish: Wish) -> View:
         created = await state.connections.create(wish)
         return await view(created.connection.connection_id) | {"uri": created.uri}
 
