@@ -21,6 +21,7 @@ from nwc_service.wallet.outcome import (
     Settled,
     Unknown,
 )
+from nwc_service.wallet.payment import PaymentKind
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "NotSent",
     "Outcome",
     "PayRequest",
+    "PaymentKind",
     "PaymentRef",
     "PaymentReport",
     "ReleaseRule",
@@ -218,7 +220,7 @@ class LightningBackend(Protocol):
 
     name: BackendName
     caps: Cap  # may change in `start`, as some are found only then
-    release_rule: ReleaseRule
+    release_rules: Mapping[PaymentKind, ReleaseRule]  # a kind that is missing is MANUAL
 
     def __init__(
         self, name: BackendName, options: Mapping[str, object], *, data_dir: Path

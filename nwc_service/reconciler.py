@@ -162,7 +162,7 @@ class Reconciler:
             )
         if payment.accepted_at is not None:
             await self._alarm("node_forgot_payment", payment)
-        rule_h = backend.release_rule is ReleaseRule.EXPIRY
+        rule_h = backend.release_rules.get(payment.kind) is ReleaseRule.EXPIRY
         if rule_h and payment.is_unpayable(self._clock()):
             await self._spender.recorder.give_back(
                 payment.payment_id,

@@ -22,6 +22,7 @@ from nwc_service.backend import (
     KeysendRequest,
     NodeInfo,
     Outcome,
+    PaymentKind,
     PaymentRef,
     PayRequest,
     ReleaseRule,
@@ -47,7 +48,7 @@ class LnbitsBackend:
 
     caps = CAPS
     # LNbits pays expired invoices, and no older sender's key can be revoked alone.
-    release_rule = ReleaseRule.MANUAL
+    release_rules: Mapping[PaymentKind, ReleaseRule] = {}  # it pays expired invoices too
 
     def __init__(
         self, name: BackendName, options: Mapping[str, object], *, data_dir: Path

@@ -24,6 +24,7 @@ from nwc_service.backend import (
     NodeInfo,
     NotSent,
     Outcome,
+    PaymentKind,
     PaymentRef,
     PaymentReport,
     PayRequest,
@@ -71,7 +72,8 @@ class SandboxBackend:
     """A node of a simulated Lightning network."""
 
     caps = CAPS
-    release_rule = ReleaseRule.EXPIRY  # it refuses expired invoices
+    # It refuses expired invoices.
+    release_rules: Mapping[PaymentKind, ReleaseRule] = {PaymentKind.BOLT11: ReleaseRule.EXPIRY}
 
     def __init__(
         self, name: BackendName, options: Mapping[str, object], *, data_dir: Path

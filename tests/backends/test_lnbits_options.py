@@ -6,7 +6,7 @@ import pytest
 
 from backends.lnbits import LnbitsBackend
 from backends.lnbits.fee_cap import FeeCap
-from nwc_service.backend import Cap, ReleaseRule
+from nwc_service.backend import Cap
 from nwc_service.wallet.units import BackendName, Msat
 
 KEYS = {"admin_key": "ad" * 16, "invoice_key": "1c" * 16}
@@ -143,7 +143,7 @@ def test_no_key_shows_in_what_is_printed() -> None:
 def test_it_says_what_it_cannot_do() -> None:
     backend = a_backend(dict(GOOD))
 
-    assert backend.release_rule is ReleaseRule.MANUAL
+    assert backend.release_rules == {}
     assert backend.fee_cap_msat(Msat(1_000_000)) == 10_000
     for cap in (Cap.FEE_LIMIT, Cap.MSAT_INVOICE, Cap.NODE_INFO, Cap.CANCEL_INVOICE, Cap.HOLD):
         assert cap not in backend.caps

@@ -20,6 +20,7 @@ from nwc_service.backend import (
     KeysendRequest,
     NodeInfo,
     Outcome,
+    PaymentKind,
     PaymentRef,
     PayRequest,
     ReleaseRule,
@@ -77,7 +78,7 @@ class ScriptedBackend:
     """
 
     caps = CAPS
-    release_rule = ReleaseRule.EXPIRY
+    release_rules: Mapping[PaymentKind, ReleaseRule] = {PaymentKind.BOLT11: ReleaseRule.EXPIRY}
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from nwc_service.backend import (
     NodeInfo,
     NotSent,
     Outcome,
+    PaymentKind,
     PaymentRef,
     PayRequest,
     ReleaseRule,
@@ -37,7 +38,7 @@ from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
 class TinyBackend:
     caps = Cap.SIMULATED | Cap.INBOUND | Cap.MSAT_INVOICE | Cap.OWN_PREIMAGE
-    release_rule = ReleaseRule.MANUAL
+    release_rules: Mapping[PaymentKind, ReleaseRule] = {}
 
     def __init__(
         self, name: BackendName, options: Mapping[str, object], *, data_dir: Path

@@ -9,6 +9,7 @@ from nwc_service.backend import (
     InFlight,
     NotSent,
     Outcome,
+    PaymentKind,
     ReleaseRule,
     Settled,
     Unknown,
@@ -134,7 +135,7 @@ async def test_a_node_that_forgot_gives_money_back_only_when_it_can_never_pay_an
     after_s: int,
     state: str,
 ) -> None:
-    backend.release_rule = rule
+    backend.release_rules = {PaymentKind.BOLT11: rule}
     request = await a_lost_payment(world, alice)
 
     await world.look_up()
@@ -234,7 +235,7 @@ async def test_money_held_for_an_hour_raises_one_alarm_whatever_the_node_says(
     backend: ScriptedBackend,
     said: Outcome | Exception | None,
 ) -> None:
-    backend.release_rule = ReleaseRule.MANUAL
+    backend.release_rules = {}
     await a_lost_payment(world, alice)
     backend.lookup_script.extend([said] * 3)
 
