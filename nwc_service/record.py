@@ -14,7 +14,7 @@ from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.ledger import Entry, EntryKind
-from nwc_service.wallet.outcome import Failed, FailReason, Outcome
+from nwc_service.wallet.outcome import Failed, FailReason, InFlight, Outcome, Unknown
 from nwc_service.wallet.payment import (
     LIVE_STATES,
     Payment,
@@ -42,7 +42,8 @@ class Recorder:
         failpoint("before_record")
         outgoing = await self._db.write(lambda tx: self._apply(tx, payment_id, outcome=outcome))
         failpoint("after_record")
-        log.info("payment.recorded", payment_id=payment_id, outcome=type(outcome).__name__)
+        if not isinstance(outcome, InFlight | Unknown):
+            log.info("payment.final", payment_id=payment_id, outcome=type(outcome).__name__)
         self._outbox.push(outgoing)
 
     async def give_back(

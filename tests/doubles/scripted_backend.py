@@ -102,7 +102,8 @@ class ScriptedBackend:
         self.invoices: dict[PaymentHash, InvoiceReport] = {}
         self.choke_on: dict[PaymentHash, Exception] = {}  # of `lookup_invoice`
         self.specs: list[InvoiceSpec] = []
-        self.stream: list[InvoiceReport | Exception] = []  # in the order of its cursor
+        self.stream: list[InvoiceReport] = []  # in the order of its cursor
+        self.streams_ended = 0
         self.pay_gate = asyncio.Event()  # `pay` has taken the money, and waits here
         self.pay_gate.set()
         self.clock: Callable[[], int] = lambda: 0
@@ -222,11 +223,12 @@ class ScriptedBackend:
     ) -> AsyncIterator[tuple[InvoiceReport, Cursor | None]]:
         """What is in `stream` after the cursor; then it breaks off."""
         start = int(since or 0)
-        for number, report in enumerate(self.stream[start:], start=start + 1):
-            if isinstance(report, Exception):
-                raise report
-            yield report, Cursor(str(number))
-        raise BackendUnavailable("the stream broke off")
+        try:
+            for number, report in enumerate(self.stream[start:], start=start + 1):
+                yield report, Cursor(str(number))
+            raise BackendUnavailable("the stream broke off")
+        finally:
+            self.streams_ended += 1
 
     async def list_history(
         self, side: Literal["in", "out"], cursor: Cursor | None, limit: int

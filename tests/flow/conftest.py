@@ -6,7 +6,8 @@ import pytest
 import structlog
 
 from tests.doubles.scripted_backend import ScriptedBackend
-from tests.flow.world import Client, Clock, Relay, World, open_world
+from tests.flow.parties import Client, Clock, Relay
+from tests.flow.world import World, open_world
 
 Open = Callable[[], AbstractAsyncContextManager[World]]
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator
 from typing import Any
 
-from tests.flow.world import Work
+from tests.flow.parties import Work
 
 
 class CancelAt:

@@ -29,15 +29,12 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.interruption import CancelAt
+from tests.flow.parties import Client, Clock, Relay, uninterrupted
 from tests.flow.world import (
     FEE_RESERVE_MSAT,
     PAYMENT_TIMEOUT_S,
-    Client,
-    Clock,
-    Relay,
     World,
     open_world,
-    uninterrupted,
 )
 
 CREDIT_MSAT = 500_000

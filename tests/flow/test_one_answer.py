@@ -16,7 +16,8 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT, Open
-from tests.flow.world import Client, World, until
+from tests.flow.parties import Client
+from tests.flow.world import World, until
 
 AMOUNT_MSAT = 100_000
 HASH = hash_of(preimage_of(1))

@@ -7,7 +7,8 @@ import pytest
 from nwc_service.nostr.event import Event
 from nwc_service.outbox import GIVE_UP_STORED_S, REDATE_AFTER_S
 from tests.flow.conftest import Open
-from tests.flow.world import Client, World, broken, until
+from tests.flow.parties import Client
+from tests.flow.world import World, broken, until
 
 QUIET_S = 0.1
 

@@ -9,7 +9,8 @@ from nwc_service.backend import BackendUnavailable, Cursor, InvoiceStatus, Unsup
 from nwc_service.wallet.units import PaymentHash
 from tests.doubles.scripted_backend import ScriptedBackend, hash_of, preimage_of
 from tests.flow.conftest import CREDIT_MSAT, Open
-from tests.flow.world import Client, JsonObject, World, reconciling, until
+from tests.flow.parties import Client, JsonObject
+from tests.flow.world import World, reconciling, until
 
 AMOUNT_MSAT = 100_000
 EXPIRED_FOR_GOOD_S = 2 * 3600

@@ -26,10 +26,10 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT, Open
+from tests.flow.parties import Client
 from tests.flow.world import (
     FEE_RESERVE_MSAT,
     PAYMENT_TIMEOUT_S,
-    Client,
     World,
     broken,
     open_world,

@@ -14,7 +14,8 @@ from tests.doubles.scripted_backend import (
     outside_invoice,
 )
 from tests.flow.conftest import CREDIT_MSAT
-from tests.flow.world import FEE_RESERVE_MSAT, Client, World, until
+from tests.flow.parties import Client
+from tests.flow.world import FEE_RESERVE_MSAT, World, until
 
 AMOUNT_MSAT = 100_000
 DAY_S = 86_400

@@ -16,7 +16,8 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT
-from tests.flow.world import FEE_RESERVE_MSAT, Client, World, broken
+from tests.flow.parties import Client
+from tests.flow.world import FEE_RESERVE_MSAT, World, broken
 
 AMOUNT_MSAT = 100_000
 HELD_MSAT = AMOUNT_MSAT + FEE_RESERVE_MSAT

@@ -19,14 +19,12 @@ from tests.doubles.scripted_backend import (
 )
 from tests.flow.conftest import CREDIT_MSAT
 from tests.flow.interruption import CancelAt
+from tests.flow.parties import Client, Clock, Relay
 from tests.flow.world import (
     FEE_RESERVE_MSAT,
     MAX_OPEN,
     MAX_OPEN_PER_ACCOUNT,
     PAYMENT_TIMEOUT_S,
-    Client,
-    Clock,
-    Relay,
     World,
     open_world,
     until,

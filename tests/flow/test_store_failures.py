@@ -15,7 +15,8 @@ from tests.doubles.scripted_backend import (
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT, Open
-from tests.flow.world import Client, World, broken
+from tests.flow.parties import Client
+from tests.flow.world import World, broken
 
 AMOUNT_MSAT = 100_000
 HASH = hash_of(preimage_of(1))

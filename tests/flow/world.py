@@ -3,14 +3,12 @@ file, a scripted backend, a clock that a test turns, and a relay that remembers 
 """
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Protocol
 
 from nwc_service.accounts import Accounts
 from nwc_service.config import PaymentSettings, RequestSettings, Settings
@@ -34,114 +32,25 @@ from nwc_service.store.sqlite import SqliteDatabase, open_sqlite
 from nwc_service.wallet.budget import Budget
 from nwc_service.wallet.payment import Payment
 from nwc_service.wallet.units import AccountId, ConnectionId, PaymentHash
-from tests.clients.conversation import NIP44_V2, Conversation
+from tests.clients.conversation import Conversation
 from tests.doubles.scripted_backend import ScriptedBackend
+from tests.flow.parties import (
+    WAIT_S,
+    Client,
+    Clock,
+    Interruption,
+    JsonObject,
+    Relay,
+    Tasks,
+    uninterrupted,
+)
 
-START = 1_800_000_000
 MASTER_KEY = b"\x55" * 32
-WAIT_S = 10.0
+
 FEE_RESERVE_MSAT = 10_000
 PAYMENT_TIMEOUT_S = 60
 MAX_OPEN = 20
 MAX_OPEN_PER_ACCOUNT = 5
-
-JsonObject = dict[str, Any]
-Work = Coroutine[object, object, None]
-
-
-@dataclass(slots=True)
-class Clock:
-    now: int = START
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, seconds: int) -> None:
-        self.now += seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """The app at the other end of a connection; it outlives a restart of the service."""
-
-    connection: Connection
-    conversation: Conversation
-
-    def request(
-        self,
-        method: str,
-        params: Mapping[str, object] | None = None,
-        *,
-        created_at: int,
-        tags: Sequence[tuple[str, str]] = (),
-    ) -> Event:
-        body = json.dumps({"method": method, "params": dict(params or {})})
-        return self.conversation.sign(
-            self.conversation.encrypt(body, NIP44_V2),
-            kind=kinds.REQUEST,
-            tags=[("p", self.connection.wallet_pubkey), ("encryption", NIP44_V2), *tags],
-            created_at=created_at,
-        )
-
-
-class Relay:
-    """Takes what is published unless it is down; asked by name, it recalls."""
-
-    def __init__(self) -> None:
-        self.is_up = True
-        self.taken: list[Event] = []
-        self.refused: list[Event] = []
-
-    async def publish(self, connection: Connection, event: Event) -> bool:
-        await asyncio.sleep(0)
-        (self.taken if self.is_up else self.refused).append(event)
-        return self.is_up
-
-
-class Interruption(Protocol):
-    def __call__(self, work: Work) -> Work: ...
-
-
-def uninterrupted(work: Work) -> Work:
-    return work
-
-
-class Tasks:
-    """Owns what is spawned, as the application does; failures are kept for the test."""
-
-    def __init__(self, interruption: Interruption) -> None:
-        self.interruption = interruption
-        self._running: set[asyncio.Task[None]] = set()
-        self.failures: list[BaseException] = []
-
-    def spawn(self, work: Work) -> None:
-        task = asyncio.create_task(self.interruption(work))
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-
-    async def idle(self) -> None:
-        async with asyncio.timeout(WAIT_S):
-            while self._running:
-                await asyncio.wait(tuple(self._running))
-
-    async def idle_for_now(self) -> None:
-        """Until what is left only waits to try again."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
-                while self._running:
-                    await asyncio.wait(tuple(self._running))
-
-    async def cancel(self) -> None:
-        while self._running:
-            for task in tuple(self._running):
-                task.cancel()
-            await asyncio.wait(tuple(self._running))
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.failures.append(error)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -248,7 +157,7 @@ class World:
             for event in self.relay.taken
             if event.kind == kinds.RESPONSE and event.tag_value("e") == request.id
         }
-        return [_opened(client, event) for event in distinct.values()]
+        return [client.open(event) for event in distinct.values()]
 
     def answer(self, client: Client, request: Event) -> JsonObject:
         [answer] = self.answers_to(client, request)
@@ -256,7 +165,7 @@ class World:
 
     def notifications(self, client: Client) -> list[JsonObject]:
         return [
-            _opened(client, event)
+            client.open(event)
             for event in self.relay.taken
             if event.kind == kinds.NOTIFICATION
             and event.pubkey == client.connection.wallet_pubkey
@@ -323,9 +232,12 @@ class World:
 
     async def follow_the_stream(self) -> None:
         """One turn of the reconciler over the stream of settled invoices."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await self.reconciler._watch(self.backend.name)
+        before = self.backend.streams_ended
+        watching = asyncio.create_task(self.reconciler._watch(self.backend.name))
+        await until(lambda: self.backend.streams_ended > before)
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         await self.tasks.idle()
 
     async def look_up(self, *, after_s: int = 0) -> None:
@@ -433,11 +345,6 @@ def _settings(path: Path) -> Settings:
             max_open_per_account=MAX_OPEN_PER_ACCOUNT,
         ),
     )
-
-
-def _opened(client: Client, event: Event) -> JsonObject:
-    payload: JsonObject = json.loads(client.conversation.decrypt(event.content))
-    return payload
 
 
 @asynccontextmanager
