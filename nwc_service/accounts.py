@@ -61,11 +61,17 @@ class Accounts:
         """
         account = await self.named(name)
         amount = _amount(amount_msat, reason=reason)
-        if not force:
-            await self._check_cover(amount)
+        cover_msat = None if force else await self._cover_msat()
         entry = Entry(EntryKind.CREDIT, EQUITY, available(account.account_id), amount)
 
         async def work(tx: Tx) -> None:
+            # In the transaction that books it: two credits cannot use the same cover.
+            owed_msat = await ledger.liabilities_msat(tx) + amount
+            if cover_msat is not None and owed_msat > cover_msat:
+                raise Refused(
+                    f"the backends hold {cover_msat} msat and would owe {owed_msat} msat;"
+                    " --force credits all the same"
+                )
             await ledger.post(tx, (entry,), now=self._clock(), reason=reason)
 
         await self._db.write(work)
@@ -78,8 +84,8 @@ class Accounts:
         await self._spender.debit(account.account_id, amount, reason=reason)
         return await self.named(name)
 
-    async def _check_cover(self, amount_msat: Msat) -> None:
-        owed_msat = await self._db.read(ledger.liabilities_msat) + amount_msat
+    async def _cover_msat(self) -> int:
+        """What the backends could pay out now. Raises Refused when one cannot tell."""
         cover_msat = 0
         for backend in self._backends.values():
             try:
@@ -89,11 +95,7 @@ class Accounts:
                     f"backend {backend.name} cannot tell its balance, so the cover is unknown;"
                     " --force credits all the same"
                 ) from error
-        if owed_msat > cover_msat:
-            raise Refused(
-                f"the backends hold {cover_msat} msat and would owe {owed_msat} msat;"
-                " --force credits all the same"
-            )
+        return cover_msat
 
 
 def _amount(amount_msat: int, *, reason: str) -> Msat:
