@@ -109,9 +109,9 @@ class Spender:
 
         One that is cut off all the same is looked up after the next start.
         """
-        enough = time.monotonic() + DRAIN_S
-        while any(since > enough - 2 * DRAIN_S for since in self.active.values()):
-            if time.monotonic() > enough:
+        asked_at = time.monotonic()
+        while time.monotonic() < asked_at + DRAIN_S:
+            if all(since < asked_at - DRAIN_S for since in self.active.values()):
                 return
             await asyncio.sleep(0.05)
 
