@@ -194,13 +194,13 @@ def test_what_holds_a_secret_does_not_show_it(value: object, canary: str, logged
 
 
 def test_a_line_is_one_json_object_where_there_is_no_terminal(logged: Any) -> None:
-    logger().info("payment.recorded", payment_hash=HASH, amount_msat=5)
+    logger().info("payment.final", payment_hash=HASH, amount_msat=5)
 
     [line] = logged().splitlines()
     entry = json.loads(line)
     assert entry.pop("timestamp").endswith("Z")
     assert entry == {
-        "event": "payment.recorded",
+        "event": "payment.final",
         "level": "info",
         "payment_hash": HASH,
         "amount_msat": 5,

@@ -47,7 +47,7 @@ async def test_every_line_is_a_json_object_with_its_event(used: Used) -> None:
     events = [json.loads(line) for line in used.lines]
 
     assert all({"event", "level", "timestamp"} <= event.keys() for event in events)
-    assert {"service.started", "payment.recorded"} <= {event["event"] for event in events}
+    assert {"service.started", "payment.final"} <= {event["event"] for event in events}
     assert not [event for event in events if event["level"] in ("error", "critical")]
 
 

@@ -147,7 +147,8 @@ async def test_the_first_p_tag_names_the_service_key(client: Client) -> None:
 async def test_expired_connection_is_told_unauthorized(
     method: str, wallet: WalletInProcess
 ) -> None:
-    client = await wallet.connect(expires_in_s=-1)
+    client = await wallet.connect(expires_in_s=1)
+    wallet.ahead_s += 2
 
     opened = await client.request(method, GOOD_PARAMS.get(method))
 
