@@ -45,6 +45,11 @@ class Accounts:
         if await self._db.read(lambda tx: ledger.account_named(tx, name)) is None:
             await self.create(name)
 
+    async def first_name(self) -> str | None:
+        """The name of the oldest account."""
+        found = await self._db.read(ledger.accounts)
+        return found[0].name if found else None
+
     async def named(self, name: str) -> Account:
         """Raises NotFound."""
         account = await self._db.read(lambda tx: ledger.account_named(tx, name))
@@ -78,7 +83,7 @@ class Accounts:
         return await self.named(name)
 
     async def debit(self, name: str, amount_msat: int, *, reason: str) -> Account:
-        """Raises Refused and NotFound, and RequestError when the account has too little."""
+        """Raises NotFound, and Refused when the account has too little."""
         account = await self.named(name)
         amount = _amount(amount_msat, reason=reason)
         await self._spender.debit(account.account_id, amount, reason=reason)

@@ -54,7 +54,10 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     async with AsyncExitStack() as stack:
         try:
             service = await _start(settings, stack)
-        except (StoreError, InUse, ValueError, OSError) as error:
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise StartError(where + (error.strerror or str(error))) from error
+        except (StoreError, InUse, ValueError) as error:
             raise StartError(str(error)) from error
         yield service
 
@@ -95,6 +98,7 @@ def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayP
     per_s = edges.settings.relay.rate_per_s
     return RelayPool(
         client_of=edges.client_of,
+        keypair_of=edges.keypair_of,
         on_request=flow.dispatcher.submit,
         spawn=edges.spawn,
         clock=_clock,

@@ -1,6 +1,7 @@
 """The data directory: one process at a time, secrets readable by their owner alone."""
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,8 @@ from secrets import token_urlsafe
 ADMIN_URL = "admin.url"
 ADMIN_TOKEN = "admin.token"  # noqa: S105 (a file name)
 MASTER_KEY = "master.key"
+SERVED = "served.json"
+"""What the service runs with, so that other commands read the same books."""
 
 
 class InUse(Exception):
@@ -41,6 +44,20 @@ def admin_token(data_dir: Path) -> str:
     token = token_urlsafe(32)
     write_private(path, token)
     return token
+
+
+def leave_served(data_dir: Path, *, config: Path | None, database: Path) -> None:
+    paths = {"config": str(config.resolve()) if config else None, "database": str(database)}
+    write_private(data_dir / SERVED, json.dumps(paths))
+
+
+def served(data_dir: Path) -> dict[str, str | None]:
+    """The paths of `config` and `database`; empty where the service never ran."""
+    try:
+        found: dict[str, str | None] = json.loads((data_dir / SERVED).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
 
 
 def write_private(path: Path, text: str) -> None:

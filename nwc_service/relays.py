@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from nwc_service.answers import Clock
 from nwc_service.directory import Directory
 from nwc_service.embedded import EmbeddedRelay
@@ -12,6 +14,8 @@ from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event
 from nwc_service.relay.pool import RelayPool
 from nwc_service.wallet.units import ConnectionId
+
+log = structlog.get_logger()
 
 ANNOUNCE_ATTEMPTS = 3
 ANNOUNCE_AT_ONCE = 50
@@ -116,6 +120,8 @@ class Announcer:
         for _ in range(ANNOUNCE_ATTEMPTS):
             if await self._relays.publish(connection, event):
                 break
+        else:
+            log.warning("announcer.no_relay", connection_id=connection.connection_id)
         if connection.revoked_at is not None:
             self._relays.forget(connection)
 

@@ -6,10 +6,11 @@ import os
 import shlex
 import signal
 import sys
+from pathlib import Path
 
 import segno
 
-from nwc_service import log
+from nwc_service import datadir, log
 from nwc_service.app import Service, StartError, running
 from nwc_service.config import Settings, default_data_dir
 from nwc_service.connections import Wish
@@ -18,26 +19,34 @@ FIRST_ACCOUNT = "main"
 FIRST_APP = "first-app"
 
 
-def serve(settings: Settings, *, welcome: bool, as_json: bool) -> str | None:
+def serve(
+    settings: Settings, *, config: Path | None, welcome: bool, as_json: bool
+) -> str | None:
     """Serve until SIGINT or SIGTERM. The one line that says why it could not, else None."""
     log.configure(settings.log.level)
     try:
-        asyncio.run(_serve(settings, welcome=welcome, as_json=as_json))
+        asyncio.run(_serve(settings, config=config, welcome=welcome, as_json=as_json))
     except StartError as error:
         return str(error)
     return None
 
 
-async def _serve(settings: Settings, *, welcome: bool, as_json: bool) -> None:
+async def _serve(
+    settings: Settings, *, config: Path | None, welcome: bool, as_json: bool
+) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(settings) as service:
+        datadir.leave_served(
+            settings.data_dir, config=config, database=settings.database_path.resolve()
+        )
         uri = await _first_uri(service) if welcome else None
         if as_json:
             _print_json(service, settings)
         elif welcome:
-            _welcome(service, settings, uri=uri)
+            account = await service.accounts.first_name() or FIRST_ACCOUNT
+            _welcome(service, settings, uri=uri, account=account)
         await stop.wait()
 
 
@@ -50,13 +59,13 @@ async def _first_uri(service: Service) -> str | None:
     return created.uri
 
 
-def _welcome(service: Service, settings: Settings, *, uri: str | None) -> None:
+def _welcome(service: Service, settings: Settings, *, uri: str | None, account: str) -> None:
     """What a newcomer needs: a connection, and where things are."""
     if uri is not None and sys.stdout.isatty():
         # Nowhere but on a terminal: it holds the secret, and a log would keep it.
         sys.stdout.write(f"\nConnection URI, shown this once; paste or scan it:\n\n{uri}\n\n")
         segno.make(uri, error="l").terminal(compact=True)
-    command = f"{sys.argv[0]} connection create --account {FIRST_ACCOUNT} --app my-app"
+    command = f"{sys.argv[0]} connection create --account {account} --app my-app"
     if settings.data_dir != default_data_dir(os.environ):
         command += f" --data-dir {shlex.quote(str(settings.data_dir))}"
     sys.stdout.write(

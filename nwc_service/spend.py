@@ -23,11 +23,12 @@ from nwc_service.nip47.envelope import result_payload
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.record import Recorder, payment_result, post
-from nwc_service.store import connections, invoices, payments, requests
+from nwc_service.store import connections, invoices, ledger, payments, requests
 from nwc_service.store.database import Database, Tx
+from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.budget import period_start
-from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
 from nwc_service.wallet.outcome import FailReason, Outcome, Unknown
@@ -116,9 +117,16 @@ class Spender:
             await asyncio.sleep(0.05)
 
     async def debit(self, account_id: AccountId, amount_msat: Msat, *, reason: str) -> None:
-        """The operator takes money out. Raises RequestError when there is not enough."""
+        """The operator takes money out. Raises Refused when the account has less available."""
         entry = Entry(EntryKind.DEBIT, available(account_id), EQUITY, amount_msat)
-        await self._db.write(lambda tx: post(tx, (entry,), now=self._clock(), reason=reason))
+
+        async def work(tx: Tx) -> None:
+            await ledger.post(tx, (entry,), now=self._clock(), reason=reason)
+
+        try:
+            await self._db.write(work)
+        except InsufficientBalance as error:
+            raise Refused(f"the account has less than {amount_msat} msat available") from error
 
     def resume(self, payment: Payment) -> None:
         """After a crash: RESERVED is proof that nothing was sent, so send or release now."""

@@ -3,9 +3,11 @@
 import typer
 
 from nwc_service.cli import account, connection, payment, sandbox, service
+from nwc_service.cli.one_line import OneLineGroup
 
 app = typer.Typer(
     name="nwc-service",
+    cls=OneLineGroup,
     help="A self-hosted Nostr Wallet Connect (NIP-47) wallet service.",
     no_args_is_help=True,
     add_completion=False,

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from nwc_service import datadir
 from nwc_service.backend import BadRequest, Unsupported
-from nwc_service.config import ConfigError, Settings, load_settings
+from nwc_service.config import ConfigError, Settings, default_data_dir, load_settings
 from nwc_service.store.database import StoreError, Work
 from nwc_service.store.sqlite import open_sqlite
 from nwc_service.views import View
@@ -40,7 +40,8 @@ DataDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 REQUEST_TIMEOUT_S = 60.0
-EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported, OSError)
+MAX_WIDTH = 1000
+EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported)
 
 
 class Failure(Exception):
@@ -57,14 +58,27 @@ def fail(message: str) -> NoReturn:
 def failing_in_one_line() -> Iterator[None]:
     try:
         yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(where + (error.strerror or str(error)))
     except (Failure, *EXPECTED) as error:
         fail(str(error) or type(error).__name__)
 
 
 def settings(data_dir: Path | None) -> Settings:
-    """With the file that `NWC_CONFIG` names, so that all commands see the same database."""
+    """As the service last ran on this data directory, unless the environment says otherwise."""
     file = os.environ.get("NWC_CONFIG")
+    if file is None:
+        left = datadir.served(data_dir or default_data_dir(os.environ)).get("config")
+        file = left if left and Path(left).exists() else None
     return load_settings(file=Path(file) if file else None, data_dir=data_dir)
+
+
+def _database_path(data_dir: Path | None) -> Path:
+    chosen = settings(data_dir)
+    left = datadir.served(chosen.data_dir).get("database")
+    named = os.environ.get("NWC_DATABASE_URL") or os.environ.get("NWC_CONFIG")
+    return Path(left) if left and not named else chosen.database_path
 
 
 def look(
@@ -81,7 +95,7 @@ def look(
         return found
 
     async def run() -> T:
-        async with open_sqlite(settings(data_dir).database_path, read_only=True) as database:
+        async with open_sqlite(_database_path(data_dir), read_only=True) as database:
             return await database.read(work)
 
     with failing_in_one_line():
@@ -151,7 +165,9 @@ def show(view: View, *, as_json: bool) -> None:
         return
     width = max(map(len, view), default=0)
     for name, value in view.items():
-        print(f"{name:<{width}}  {_text(value)}")
+        lines = value if isinstance(value, list) and value and _is_rows(value) else [value]
+        for line in lines:
+            print(f"{name:<{width}}  {_text(line)}".rstrip())
 
 
 def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) -> None:
@@ -161,7 +177,12 @@ def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) ->
     table = Table(*columns, box=None)
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))
-    Console(soft_wrap=True).print(table)
+    # As wide as it must be: an id that is cut cannot be copied.
+    Console(width=MAX_WIDTH, soft_wrap=True).print(table)
+
+
+def _is_rows(values: list[object]) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _text(value: object) -> str:

@@ -18,7 +18,7 @@ from nwc_service.views import View
 app = typer.Typer(help="Connections: one app's key on an account.", no_args_is_help=True)
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-COLUMNS = ("connection_id", "account", "app", "scopes", "revoked")
+COLUMNS = ("connection_id", "account", "app", "budget", "expires_at", "revoked")
 
 
 def duration_s(text: str) -> int:

@@ -26,7 +26,7 @@ def serve(
 
     with failing_in_one_line():
         settings = load_settings(file=config, data_dir=data_dir)
-    problem = serve_until_stopped(settings, welcome=welcome, as_json=as_json)
+    problem = serve_until_stopped(settings, config=config, welcome=welcome, as_json=as_json)
     if problem is not None:
         fail(problem)
 

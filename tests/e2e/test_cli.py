@@ -228,3 +228,32 @@ async def program(service: ServiceProcess, *arguments: str) -> Done:
     )
     stdout, stderr = await process.communicate()
     return Done(process.returncode or 0, stdout.decode(), stderr.decode())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("nosuch",), id="no-such-command"),
+        pytest.param(("account", "credit", "alice", "5"), id="missing-option"),
+        pytest.param(("account", "credit", "alice", "x", "--reason", "r"), id="no-number"),
+        pytest.param(("audit", "--nosuch"), id="no-such-option"),
+    ],
+)
+async def test_a_command_that_cannot_be_understood_is_told_in_one_line(
+    cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    said = await cli.usage(*arguments)
+
+    assert said.count("\n") == 1
+    assert said.startswith("nwc-service: ")
+
+
+async def test_a_list_for_people_cuts_no_id(cli: Cli) -> None:
+    account = await cli.json("account", "create", "whole-ids")
+    connection = await cli.json(
+        "connection", "create", "--account", account["name"], "--app", "a" * 100
+    )
+
+    shown = await cli.run("connection", "list", "--account", account["name"])
+
+    assert connection["connection_id"] in shown.stdout

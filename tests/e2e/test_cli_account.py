@@ -157,7 +157,7 @@ async def test_an_account_is_not_debited_below_zero(cli: Cli) -> None:
 
     said = await cli.failure("account", "debit", account["name"], "1001", "--reason", "x")
 
-    assert "not enough" in said
+    assert "less than 1001 msat available" in said
     assert (await cli.json("account", "show", account["name"]))["available_msat"] == 1_000
 
 

@@ -156,3 +156,24 @@ async def test_the_file_rules_and_the_environment_rules_over_it(tmp_path: Path) 
     assert [each["amount_msat"] for each in books["payments"]] == [21_000]
     assert (tmp_path / "data" / "play.sqlite").exists()
     assert "service.started" not in service.log_text()
+
+
+@pytest.mark.parametrize("up", [True, False], ids=["up", "down"])
+async def test_the_books_that_are_shown_are_those_of_the_service(
+    up: bool, tmp_path: Path
+) -> None:
+    """Though a file named them to `serve` alone, and older books lie where the default is."""
+    data_dir = tmp_path / "data"
+    file = tmp_path / "nwc.toml"
+    file.write_text(f'[database]\nurl = "sqlite:///{tmp_path}/elsewhere.sqlite"\n')
+    cli = Cli(data_dir)
+    async with service_process(data_dir) as service:
+        await service.create_account("old")
+
+    async with service_process(data_dir, NWC_CONFIG=str(file)) as service:
+        await service.create_account("new")
+        shown = await cli.json("account", "list") if up else None
+    shown = shown or await cli.json("account", "list")
+
+    assert [account["name"] for account in shown] == ["new"]
+    assert (await cli.json("audit"))["accounts"] == 1

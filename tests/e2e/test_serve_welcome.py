@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.nostr_sdk_client import nostr_sdk_client
 from tests.e2e.conftest import Cli, only_ours
-from tests.e2e.service import PROGRAM, START_TIMEOUT_S
+from tests.e2e.service import PROGRAM, START_TIMEOUT_S, service_process
 
 URI = re.compile(r"nostr\+walletconnect://\S+")
 LAST_LINE = "new URI"
@@ -97,6 +97,17 @@ async def test_an_account_that_is_there_is_used(tmp_path: Path) -> None:
 
     assert [account["name"] for account in accounts] == ["main"]
     assert len(connections) == 1
+
+
+async def test_the_command_that_is_shown_names_an_account_that_is_there(
+    tmp_path: Path,
+) -> None:
+    async with service_process(tmp_path) as service:
+        await service.create_account("al")
+        await service.connect("al")
+
+    async with welcomed(tmp_path, terminal=False) as shown:
+        assert "--account al " in shown
 
 
 def qr_lines(shown: str) -> list[str]:
