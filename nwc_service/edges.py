@@ -15,6 +15,7 @@ from nwc_service.directory import Directory
 from nwc_service.keyring import Keyring, open_master_key
 from nwc_service.methods import announced
 from nwc_service.nip47.connection import Connection
+from nwc_service.nostr.keys import Keypair
 from nwc_service.outbox import Spawn
 from nwc_service.store import connections, meta
 from nwc_service.store.database import Database
@@ -47,6 +48,13 @@ class Edges:
     def client_of(self, wallet_pubkey: str) -> str | None:
         connection = self.directory.by_wallet(wallet_pubkey)
         return None if connection is None else connection.client_pubkey
+
+    def keypair_of(self, wallet_pubkey: str) -> Keypair:
+        """Raises LookupError where no connection has this service key."""
+        connection = self.directory.by_wallet(wallet_pubkey)
+        if connection is None:
+            raise LookupError("no connection has this service key")
+        return self.keyring.wallet_keypair(connection.connection_id)
 
 
 async def open_edges(settings: Settings, stack: AsyncExitStack) -> Edges:

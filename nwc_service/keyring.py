@@ -33,7 +33,15 @@ class Keyring:
         return self._derive("fingerprint", "").hex()
 
     def wallet_pubkey(self, connection_id: ConnectionId) -> PublicKey:
-        return self._keypair(connection_id).public_key
+        return self.wallet_keypair(connection_id).public_key
+
+    def wallet_keypair(self, connection_id: ConnectionId) -> Keypair:
+        for attempt in range(256):
+            try:
+                return Keypair(self._derive("connection-key", f"{connection_id}/{attempt}"))
+            except InvalidKey:  # one time in 2^128
+                continue
+        raise AssertionError("256 derived keys in a row are out of range")
 
     def channel(self, connection: Connection) -> Channel:
         return self._channel(connection.connection_id, PublicKey(connection.client_pubkey))
@@ -43,15 +51,7 @@ class Keyring:
         return Preimage(self._derive("invoice-preimage", invoice_id).hex())
 
     def _make_channel(self, connection_id: ConnectionId, client_pubkey: PublicKey) -> Channel:
-        return Channel.between(self._keypair(connection_id), client_pubkey)
-
-    def _keypair(self, connection_id: ConnectionId) -> Keypair:
-        for attempt in range(256):
-            try:
-                return Keypair(self._derive("connection-key", f"{connection_id}/{attempt}"))
-            except InvalidKey:  # one time in 2^128
-                continue
-        raise AssertionError("256 derived keys in a row are out of range")
+        return Channel.between(self.wallet_keypair(connection_id), client_pubkey)
 
     def _derive(self, purpose: str, subject: str) -> bytes:
         return digest(self._master_key, f"nwc-service/{purpose}/{subject}".encode(), sha256)

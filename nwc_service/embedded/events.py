@@ -7,39 +7,48 @@ from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
 
 __all__ = [
-    "EVERYTHING",
     "EventIndex",
     "InfoEvents",
     "RecentEvents",
     "event_keys",
     "filter_keys",
+    "is_narrow",
     "newest_first",
 ]
 
 Key = tuple[str, str]
 """What an event is filed under: a field or a tag letter, and a value."""
 
-EVERYTHING: Key = ("*", "")
-
 
 def event_keys(event: Event) -> list[Key]:
     """Every key under which a filter may look for this event."""
-    keys = [EVERYTHING, ("ids", event.id), ("authors", event.pubkey)]
+    keys = [("ids", event.id), ("authors", event.pubkey)]
     keys += [(tag[0], tag[1]) for tag in event.tags if tag[0] in ("e", "p") and len(tag) > 1]
     return keys
 
 
+def is_narrow(wanted: Filter) -> bool:
+    """Whether it names anything that events are filed under."""
+    return any(values is not None for _, values in _named(wanted))
+
+
 def filter_keys(wanted: Filter) -> list[Key]:
-    """Keys of which every match has at least one; the narrowest condition gives them."""
-    for name, values in (
-        ("ids", wanted.ids),
-        ("e", wanted.tags.get("e")),
-        ("p", wanted.tags.get("p")),
-        ("authors", wanted.authors),
-    ):
+    """Keys of which every match has at least one; the narrowest condition gives them.
+
+    A filter that is not narrow has no keys, and so no matches.
+    """
+    for name, values in _named(wanted):
         if values is not None:
             return [(name, value) for value in values]
-    return [EVERYTHING]
+    return []
+
+
+def _named(wanted: Filter) -> Iterator[tuple[str, frozenset[str] | None]]:
+    """The narrowest condition first."""
+    yield "ids", wanted.ids
+    yield "e", wanted.tags.get("e")
+    yield "p", wanted.tags.get("p")
+    yield "authors", wanted.authors
 
 
 class EventIndex:

@@ -68,7 +68,7 @@ class Hub:
         self.limits = limits
         self.require_auth = require_auth
         self.now = now
-        self.subscriptions = Subscriptions(max_unindexed=limits.unindexed_filters)
+        self.subscriptions = Subscriptions()
         self._is_party = is_party
         self._on_request = on_request
         self._info = InfoEvents()

@@ -23,9 +23,6 @@ class RelayLimits:
     values_per_socket: int = 4_000
     keys_per_socket: int = 100  # authenticated by NIP-42
     subscription_id_chars: int = 64  # NIP-01
-    # Filters that name no id, author, #e or #p are looked at for every event, so the relay as a
-    # whole bears only a few of them.
-    unindexed_filters: int = 64
 
     # Below the 1024 open files that many systems allow, since the database and the backend
     # need some too. When all are taken, the oldest stranger gives way to the next to come.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import orjson
 
 from nwc_service.embedded.auth import authenticated_key
+from nwc_service.embedded.events import is_narrow
 from nwc_service.embedded.hub import KIND_INFO, Hub, asks_for_private, parties
 from nwc_service.embedded.limits import TokenBucket
 from nwc_service.embedded.refused import RefusedError
@@ -168,6 +169,9 @@ class Session:
         self._bucket.take(sum(map(_value_count, filters)) / STEPS_PER_TOKEN)
         if max(map(_value_count, filters)) > self._limits.values_per_filter:
             raise RefusedError("invalid: too many values in a filter")
+        # Any other would list the connections and their traffic to whoever asks.
+        if not all(map(is_narrow, filters)):
+            raise RefusedError("restricted: name ids, authors, #e or #p")
         if (
             self._hub.require_auth
             and not self._auth_keys
@@ -188,8 +192,7 @@ class Session:
         ):
             raise RefusedError("rate-limited: too many values in all subscriptions")
         subscription = Subscription(filters, self._deliver_for(name))
-        if not self._hub.subscriptions.add(subscription):
-            raise RefusedError("restricted: name ids, authors, #e or #p")
+        self._hub.subscriptions.add(subscription)
         self._subscriptions[name] = subscription
 
     def _held_filters(self) -> Iterator[Filter]:

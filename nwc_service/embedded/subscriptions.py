@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nwc_service.embedded.events import EVERYTHING, Key, event_keys, filter_keys
+from nwc_service.embedded.events import Key, event_keys, filter_keys
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
 
@@ -25,18 +25,12 @@ class Subscription:
 class Subscriptions:
     """Filed by the keys of their filters, so that an event meets only those it may match."""
 
-    def __init__(self, *, max_unindexed: int) -> None:
+    def __init__(self) -> None:
         self._by_key: dict[Key, dict[Subscription, None]] = {}
-        self._max_unindexed = max_unindexed
 
-    def add(self, subscription: Subscription) -> bool:
-        """False if too many already ask for everything, as this one does."""
-        keys = subscription.keys
-        if EVERYTHING in keys and len(self._filed(EVERYTHING)) >= self._max_unindexed:
-            return False
-        for key in keys:
+    def add(self, subscription: Subscription) -> None:
+        for key in subscription.keys:
             self._by_key.setdefault(key, {})[subscription] = None
-        return True
 
     def remove(self, subscription: Subscription) -> None:
         for key in subscription.keys:

@@ -175,8 +175,10 @@ class Link:
                 await self._terms.sleep(backoff.next_s(lasted_s=lasted_s))
             self._auth_wanted.clear()
             challenge = self._session.challenge
+            if challenge is None:  # the keys are many, and most relays never ask for them
+                continue
             keys = [key for key in self._keys() if key.public_key not in self._auth_tried]
-            if challenge is None or not keys:
+            if not keys:
                 continue
             answered_at = self._terms.clock()
             is_first_round = not self._auth_tried

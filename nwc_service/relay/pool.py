@@ -8,11 +8,13 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import islice
 
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event, InvalidEvent, is_authentic, parse_event
 from nwc_service.nostr.filter import Filter
+from nwc_service.nostr.keys import Keypair
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.connection import RelayConnection
 from nwc_service.relay.forgeries import Forgeries
@@ -30,13 +32,15 @@ OnRequest = Callable[[Event, bool], None]
 
 
 class RelayPool:
-    """`client_of` tells the client key of the connection that has a service key, or None.
+    """`client_of` tells the client key of the connection that has a service key, or None;
+    `keypair_of` gives the pair of a service key that is listened for, to authenticate with.
     `rate` is of the forged events that are looked at per relay."""
 
     def __init__(
         self,
         *,
         client_of: Callable[[str], str | None],
+        keypair_of: Callable[[str], Keypair],
         on_request: OnRequest,
         spawn: Callable[[Coroutine[object, object, None]], None],
         clock: Callable[[], int],
@@ -45,6 +49,7 @@ class RelayPool:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client_of = client_of
+        self.keypair_of = cache(keypair_of)
         self._on_request = on_request
         self.spawn = spawn
         self._clock = clock
@@ -159,6 +164,7 @@ class _Relay:
             subscriptions=self._subscriptions,
             on_event=pool.receive,
             on_open=lambda: pool.opened(url),
+            auth_keys=lambda: [pool.keypair_of(pubkey) for pubkey in self._pubkeys],
         )
 
     def add(self, pubkeys: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from nostr_sdk import LocalRelay, LocalRelayBuilder, NostrSdkError
 from nwc_service.relay.pool import PUBLISH_TIMEOUT_S
 from tests.backends.lnbits_server import free_port
 from tests.clients.local_relay import RATE_LIMIT, local_relay
-from tests.clients.raw import ConnectionUri
+from tests.clients.raw import ConnectionUri, raw_client
 from tests.demo.parties import ALBY, NOSTR_SDK, Clients, clients
 from tests.demo.sandbox import SandboxOutside
 from tests.demo.tour import Tour
@@ -111,6 +111,25 @@ async def test_connections_advertise_the_configured_relays_or_the_public_name(
 
     assert plain.relays == (relay,)
     assert renamed.relays == (public,)
+
+
+async def test_a_relay_that_wants_authentication_for_all_is_served(tmp_path: Path) -> None:
+    async with (
+        local_relay(auth=True) as relay,
+        running(tmp_path, relay) as (service, _),
+    ):
+        await service.create_account("main", credit_msat=7_000)
+        answers = []
+        # The second key has to be authenticated on a socket that is open already.
+        for _ in range(2):
+            uri = await service.connect("main")
+            await until(lambda: is_ready(service))
+            async with raw_client(uri) as app:
+                answers.append((app.info is not None, await app.request("get_balance")))
+
+    assert [(announced, answer.result) for announced, answer in answers] == [
+        (True, {"balance": 7_000})
+    ] * 2
 
 
 @asynccontextmanager

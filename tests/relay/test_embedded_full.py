@@ -95,7 +95,6 @@ async def test_a_socket_that_never_becomes_a_websocket_gives_way(
         pytest.param({"authors": [WALLET.public_key]}, True, id="by-a-known-service"),
         pytest.param({"authors": [CLIENT.public_key]}, True, id="by-a-known-client"),
         pytest.param({"kinds": [23195], "#p": [STRANGER.public_key]}, False, id="unknown-key"),
-        pytest.param({"kinds": [13194]}, False, id="no-key"),
         pytest.param({"#e": [a_request().id]}, False, id="an-event-only"),
     ],
 )

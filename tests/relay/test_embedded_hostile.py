@@ -10,16 +10,21 @@ from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from nwc_service.embedded import EmbeddedRelay, RelayLimits
+from nwc_service.embedded.hub import Hub
 from nwc_service.embedded.limits import SocketCount, TokenBucket
+from nwc_service.embedded.session import Session
 from nwc_service.nostr.event import Event
 from tests.relay.raw import (
     CLIENT,
+    NOW,
     STRANGER,
     WALLET,
     RawClient,
     a_request,
     an_event,
+    an_info,
     id_of,
+    is_party,
     raw_client,
     relay_of_its_own,
 )
@@ -278,11 +283,22 @@ def test_a_bucket_tells_how_long_its_debt_lasts() -> None:
     assert bucket.wait_s(100) == pytest.approx(0.1), "it never holds more than the burst"
 
 
-async def test_a_client_that_leaves_is_forgotten() -> None:
-    async with relay_of_its_own(limits=RelayLimits(unindexed_filters=1)) as relay:
-        async with raw_client(relay.url) as client:
-            opened = await client.ask("REQ", "all", {})
-        async with raw_client(relay.url) as next_client:
-            opened_again = await next_client.ask("REQ", "all", {})
+def test_a_client_that_leaves_is_forgotten() -> None:
+    hub = Hub(
+        RelayLimits(),
+        is_party=is_party,
+        on_request=lambda _: None,
+        require_auth=False,
+        now=lambda: NOW,
+    )
+    delivered: list[str] = []
+    session = Session(
+        hub, challenge="", hosts=(), deliver=delivered.append, shared=(), clock=lambda: 0
+    )
+    list(session.receive(json.dumps(["REQ", "x", {"authors": [WALLET.public_key]}])))
 
-    assert opened == opened_again == ["EOSE", "all"]
+    hub.publish(an_info(created_at=NOW - 1))
+    session.close()
+    hub.publish(an_info(created_at=NOW))
+
+    assert len(delivered) == 1

@@ -114,6 +114,7 @@ def relays_with(embedded: EmbeddedRelay) -> Relays:
     relays = Relays(
         RelayPool(
             client_of=lambda _: None,
+            keypair_of=lambda _: WALLET,
             on_request=lambda event, repeated: None,
             spawn=lambda work: work.close(),
             clock=lambda: NOW,

@@ -37,6 +37,7 @@ class Intake:
         self.taken: list[tuple[str, bool]] = []
         self.pool = RelayPool(
             client_of=CLIENT_OF.get,
+            keypair_of=lambda _: WALLET,
             on_request=lambda event, repeated: self.taken.append((event.content, repeated)),
             spawn=lambda work: work.close(),
             clock=lambda: int(self.wall_s),
