@@ -147,8 +147,7 @@ async def test_the_first_p_tag_names_the_service_key(client: Client) -> None:
 async def test_expired_connection_is_told_unauthorized(
     method: str, wallet: WalletInProcess
 ) -> None:
-    client = await wallet.connect(expires_in_s=1)
-    wallet.ahead_s += 2
+    client = await wallet.expired()
 
     opened = await client.request(method, GOOD_PARAMS.get(method))
 

@@ -175,6 +175,13 @@ class WalletInProcess:
         self._clients[created.connection.connection_id] = client
         return client
 
+    async def expired(self, account: str | None = None) -> Client:
+        """A client whose connection has just ended."""
+        self.ahead_s -= 2
+        client = await self.connect(account, expires_in_s=1)
+        self.ahead_s += 2
+        return client
+
     async def revoke(self, client: Client) -> None:
         await self._connections.revoke(client.connection.connection_id)
 
