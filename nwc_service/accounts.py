@@ -6,8 +6,9 @@ from secrets import token_hex
 
 from nwc_service.answers import Clock
 from nwc_service.backend import BackendUnavailable, LightningBackend
+from nwc_service.failpoint import failpoint
 from nwc_service.spend import Spender
-from nwc_service.store import ledger
+from nwc_service.store import decisions, ledger
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import Account
 from nwc_service.wallet.errors import NotFound, Refused
@@ -77,9 +78,22 @@ class Accounts:
                     f"the backends hold {cover_msat} msat and would owe {owed_msat} msat;"
                     " --force credits all the same"
                 )
-            await ledger.post(tx, (entry,), now=self._clock(), reason=reason)
+            now = self._clock()
+            await ledger.post(tx, (entry,), now=now, reason=reason)
+            if force:
+                await decisions.record(
+                    tx,
+                    "credit_forced",
+                    subject=name,
+                    reason=reason,
+                    detail=f"{amount} msat",
+                    now=now,
+                )
+            failpoint("in_credit_by_operator")
 
         await self._db.write(work)
+        failpoint("after_credit_by_operator")
+        await self._spender.solvency.check()
         return await self.named(name)
 
     async def debit(self, name: str, amount_msat: int, *, reason: str) -> Account:

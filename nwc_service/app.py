@@ -73,6 +73,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     stack.push_async_callback(flow.spender.drain)
     for name in edges.backends:
         await flow.reconciler.ask_node(name)
+    await flow.solvency.check()
     pool = _pool(
         edges, flow, on_open=lambda url: edges.spawn(announcer.announce_all(relay_url=url))
     )

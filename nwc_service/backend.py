@@ -163,6 +163,7 @@ class InvoiceReport:
     created_at: int
     expires_at: int
     settled_at: int | None = None
+    htlc_set: str = ""  # where one invoice can be settled several times, which time
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,10 @@ class LightningBackend(Protocol):
         """Connect, check and report. May be called again: it then only reports."""
 
     async def balance(self) -> Balance: ...
+
+    async def counters(self) -> Mapping[str, int]:
+        """Numbers that the node never counts down: one that fell means that it was rolled
+        back. Empty where it tells none."""
 
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         """The most that this backend may charge where it obeys no fee limit, else None."""

@@ -92,6 +92,10 @@ class InvoiceSettings(_Section):
     max_open_per_account: Count = 1000
 
 
+class SolvencySettings(_Section):
+    required_percent: Annotated[int, Field(ge=0, le=1000)] = 100
+
+
 class LogSettings(_Section):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
@@ -121,6 +125,7 @@ class Settings(_Section):
     requests: RequestSettings = RequestSettings()
     payments: PaymentSettings = PaymentSettings()
     invoices: InvoiceSettings = InvoiceSettings()
+    solvency: SolvencySettings = SolvencySettings()
     log: LogSettings = LogSettings()
 
     @property

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from nwc_service.answers import Answers, Clock
 from nwc_service.backend import NodeInfo
 from nwc_service.config import Settings
+from nwc_service.credit import Crediter
 from nwc_service.dispatcher import Dispatcher, RequestPolicy
 from nwc_service.edges import Edges
+from nwc_service.guard import Guard
 from nwc_service.methods.method import Wallet
 from nwc_service.outbox import Outbox, Publish
 from nwc_service.ratelimit import Rate
 from nwc_service.receive import Receiver
 from nwc_service.reconciler import Reconciler
+from nwc_service.solvency import Solvency
 from nwc_service.spend import Spender, SpendPolicy
 from nwc_service.wallet.payment import FeePolicy
 from nwc_service.wallet.units import BackendName, Msat
@@ -21,8 +24,11 @@ from nwc_service.wallet.units import BackendName, Msat
 @dataclass(frozen=True, slots=True)
 class Flow:
     outbox: Outbox
+    solvency: Solvency
+    guard: Guard
     spender: Spender
     receiver: Receiver
+    crediter: Crediter
     reconciler: Reconciler
     dispatcher: Dispatcher
 
@@ -38,28 +44,30 @@ def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
         spawn=edges.spawn,
         clock=clock,
     )
+    required_percent = settings.solvency.required_percent
+    solvency = Solvency(db, backends=backends, required_percent=required_percent, clock=clock)
     spender = Spender(
         db,
         backends=backends,
         answers=answers,
         outbox=outbox,
         keyring=edges.keyring,
+        solvency=solvency,
         policy=_spend_policy(settings),
         spawn=edges.spawn,
         clock=clock,
     )
-    receiver = Receiver(
+    receiver = _receiver(edges, answers=answers, outbox=outbox, clock=clock)
+    crediter = Crediter(db, answers=answers, outbox=outbox, clock=clock)
+    guard = Guard(db, backends=backends, clock=clock)
+    reconciler = Reconciler(
         db,
         backends=backends,
-        answers=answers,
-        outbox=outbox,
-        keyring=edges.keyring,
-        max_age_s=settings.requests.max_mutating_age_s,
-        max_open_invoices=settings.invoices.max_open_per_account,
+        spender=spender,
+        receiver=receiver,
+        crediter=crediter,
+        guard=guard,
         clock=clock,
-    )
-    reconciler = Reconciler(
-        db, backends=backends, spender=spender, receiver=receiver, clock=clock
     )
     dispatcher = _dispatcher(
         edges,
@@ -70,7 +78,20 @@ def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
         node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
         clock=clock,
     )
-    return Flow(outbox, spender, receiver, reconciler, dispatcher)
+    return Flow(outbox, solvency, guard, spender, receiver, crediter, reconciler, dispatcher)
+
+
+def _receiver(edges: Edges, *, answers: Answers, outbox: Outbox, clock: Clock) -> Receiver:
+    return Receiver(
+        edges.db,
+        backends=edges.backends,
+        answers=answers,
+        outbox=outbox,
+        keyring=edges.keyring,
+        max_age_s=edges.settings.requests.max_mutating_age_s,
+        max_open_invoices=edges.settings.invoices.max_open_per_account,
+        clock=clock,
+    )
 
 
 def _dispatcher(

@@ -1,8 +1,4 @@
-"""Money in: invoices issued, and the one door through which a settled one is credited.
-
-Stream events are hints; what is credited is what the backend says was received, once per
-settlement, in the transaction that moves state and cursor.
-"""
+"""Money in, first half: an invoice is claimed, made by its node, and stored with the answer."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,41 +12,37 @@ from nwc_service.backend import (
     BackendUnavailable,
     BadRequest,
     Cap,
-    Cursor,
     InvoiceReport,
     InvoiceSpec,
-    InvoiceStatus,
     LightningBackend,
 )
 from nwc_service.failpoint import failpoint
+from nwc_service.guard import is_distrusted
 from nwc_service.keyring import Keyring
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
-from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
-from nwc_service.store import connections, invoices, ledger, requests
+from nwc_service.store import connections, invoices, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import Claim
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.ledger import SUSPENSE, Entry, EntryKind, available, node
-from nwc_service.wallet.units import MAX_MSAT, BackendName, InvoiceId, Msat, PaymentHash
+from nwc_service.wallet.units import (
+    BackendName,
+    InvoiceId,
+    Msat,
+    PaymentHash,
+)
 
 log = structlog.get_logger()
+
+PAUSED = "the node is paused: the operator must look at it first"
 
 CREATE_TIMEOUT_S = 30.0
 CREATE_ATTEMPTS = 3
 CREATE_RETRY_S = 0.5
-
-UNSETTLED = (
-    InvoiceState.REQUESTED,
-    InvoiceState.PENDING,
-    InvoiceState.ACCEPTED,
-    InvoiceState.EXPIRED,
-    InvoiceState.CANCELED,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +115,8 @@ class Receiver:
 
         async def work(tx: Tx) -> None:
             await requests.claim(tx, caller.claim, now=now)
+            if await is_distrusted(tx, backend):
+                raise RequestError(ErrorCode.INTERNAL, PAUSED)
             if not await connections.is_live(tx, caller.connection, now=now):
                 raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is not live")
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
@@ -143,7 +137,9 @@ class Receiver:
         """After a crash: have a claimed invoice made, unless nobody waits for it any more."""
         if invoice.invoice_id in self.active:
             return
-        if self._clock() - invoice.created_at > self._max_age_s:
+        if await self._db.read(lambda tx: is_distrusted(tx, invoice.backend)):
+            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, PAUSED))
+        elif self._clock() - invoice.created_at > self._max_age_s:
             await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "interrupted"))
         else:
             await self.make(invoice)
@@ -243,81 +239,6 @@ class Receiver:
             return None
         return await requests.claimed(tx, invoice.request_id)
 
-    # --- credit
-
-    async def credit(
-        self, backend: BackendName, report: InvoiceReport, *, cursor: Cursor | None = None
-    ) -> None:
-        """Book a settled invoice, once, and move the stream's cursor with it (I6, I23).
-
-        A settlement that nobody here asked for goes to the suspense account.
-        """
-        if report.status is not InvoiceStatus.SETTLED:
-            return
-        failpoint("before_credit")
-        outgoing = await self._db.write(
-            lambda tx: self._credit(tx, backend, report=report, cursor=cursor)
-        )
-        failpoint("after_credit")
-        self._outbox.push(outgoing)
-
-    async def expire(self, invoice: Invoice, *, state: InvoiceState) -> None:
-        """The node says it is open no more; should it settle all the same, it is credited."""
-        gone = replace(invoice, state=state)
-        await self._db.write(
-            lambda tx: invoices.update(
-                tx, gone, expected=(InvoiceState.PENDING, InvoiceState.ACCEPTED)
-            )
-        )
-
-    async def _credit(
-        self, tx: Tx, backend: BackendName, *, report: InvoiceReport, cursor: Cursor | None
-    ) -> list[Outgoing]:
-        now = self._clock()
-        if cursor is not None:
-            await invoices.set_cursor(tx, backend, cursor)
-        invoice = await invoices.by_hash(tx, backend=backend, payment_hash=report.payment_hash)
-        received_msat = _received_msat(report, invoice)
-        is_new = received_msat > 0 and await invoices.insert_receipt(
-            tx,
-            backend=backend,
-            payment_hash=report.payment_hash,
-            amount_msat=received_msat,
-            invoice_id=invoice.invoice_id if invoice else None,
-            now=now,
-        )
-        if not is_new:
-            return []
-        account = available(invoice.account_id) if invoice else SUSPENSE
-        entry = Entry(EntryKind.RECEIVE, node(backend), account, received_msat)
-        await ledger.post(
-            tx, (entry,), now=now, invoice_id=invoice.invoice_id if invoice else None
-        )
-        failpoint("in_credit")
-        if invoice is None:
-            return []
-        return await self._settle(tx, invoice, report=report, received_msat=received_msat)
-
-    async def _settle(
-        self, tx: Tx, invoice: Invoice, *, report: InvoiceReport, received_msat: Msat
-    ) -> list[Outgoing]:
-        settled = replace(
-            invoice,
-            state=InvoiceState.SETTLED,
-            received_msat=received_msat,
-            preimage=report.preimage or invoice.preimage,
-            settled_at=report.settled_at or self._clock(),
-        )
-        # False for an invoice that was settled inside the ledger before: a second receipt.
-        await invoices.update(tx, settled, expected=UNSETTLED)
-        return await self._answers.notify(
-            tx,
-            NotificationType.PAYMENT_RECEIVED,
-            account_id=invoice.account_id,
-            made_by=invoice.connection_id,
-            body=transaction.from_invoice(settled, now=self._clock()),
-        )
-
 
 def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
     """The invoice as the node made it. Raises BackendUnavailable when it is not what was asked.
@@ -344,12 +265,3 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
         created_at=decoded.created_at,
         expires_at=decoded.expires_at,
     )
-
-
-def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
-    """What arrived, which may be more or less than was asked (A18)."""
-    if report.received_msat is not None:
-        received_msat = report.received_msat
-    else:
-        received_msat = report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
-    return Msat(min(received_msat, MAX_MSAT))

@@ -21,14 +21,22 @@ from nwc_service.backend import (
     ReleaseRule,
     Unsupported,
 )
+from nwc_service.credit import Crediter
 from nwc_service.failpoint import failpoint
+from nwc_service.guard import Guard
 from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.outcome import FailReason, Unknown
-from nwc_service.wallet.payment import LIVE_STATES, Payment, PaymentState
+from nwc_service.wallet.outcome import FailReason, Outcome, Settled, Unknown
+from nwc_service.wallet.payment import (
+    LIVE_STATES,
+    Payment,
+    PaymentState,
+    Proof,
+    ProofKind,
+)
 from nwc_service.wallet.units import BackendName, PaymentHash, PaymentId
 
 log = structlog.get_logger()
@@ -37,12 +45,16 @@ PAYMENTS_EVERY_S = 1.0
 INVOICES_EVERY_S = 60.0
 CANCELS_EVERY_S = 2.0
 NODES_EVERY_S = 10.0
+SOLVENCY_EVERY_S = 10.0
+RELEASED_EVERY_S = 60.0
 STREAM_RETRY_S = 5.0
 CALL_TIMEOUT_S = 30.0
 FIRST_LOOKUP_S = 1
 LONGEST_LOOKUP_S = 30
 ALARM_AFTER_S = 3600
 SWEEP_AT_MOST = 100
+RELEASED_FOR_GOOD_S = 14 * 24 * 3600
+"""How long a payment that was given back is asked about: no HTLC lives longer."""
 EXPIRED_FOR_GOOD_S = 3600
 """How long after its expiry an invoice is still asked about, for nodes with slow clocks."""
 
@@ -55,32 +67,42 @@ class Reconciler:
         backends: Mapping[BackendName, LightningBackend],
         spender: Spender,
         receiver: Receiver,
+        crediter: Crediter,
+        guard: Guard,
         clock: Clock,
     ) -> None:
         self._db = db
         self._backends = backends
+        self._guard = guard
         self._spender = spender
         self._receiver = receiver
+        self._crediter = crediter
         self._clock = clock
         self._next_lookup: dict[PaymentId, tuple[int, int]] = {}
         self._looking_up: set[PaymentId] = set()
         self._swept: dict[BackendName, int] = {}
+        self._released_swept: dict[BackendName, PaymentId] = {}
         self.node_info: dict[BackendName, NodeInfo] = {}
         """What each node said last; a node that does not answer is missing."""
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_up_for_ever(tasks))
+            tasks.create_task(_every(SOLVENCY_EVERY_S, self._spender.solvency.check))
             for name in self._backends:
                 tasks.create_task(_every(NODES_EVERY_S, self.ask_node, name))
                 tasks.create_task(_every(INVOICES_EVERY_S, self.sweep_invoices, name))
                 tasks.create_task(_every(CANCELS_EVERY_S, self.cancel_invoices, name))
+                tasks.create_task(_every(RELEASED_EVERY_S, self.sweep_released, name))
                 tasks.create_task(self._watch(name))
 
     async def ask_node(self, name: BackendName) -> None:
+        """What it is now, and whether it still knows what it knew."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                self.node_info[name] = await self._backends[name].start()
+                info = await self._backends[name].start()
+                await self._guard.check(name, info)
+            self.node_info[name] = info
         except Exception as error:
             if not isinstance(error, BackendUnavailable | TimeoutError):
                 log.exception("backend.broken", backend=name)
@@ -139,20 +161,14 @@ class Reconciler:
                 await self._alarm("payment_stuck", payment)
 
     async def _ask(self, backend: LightningBackend, payment: Payment) -> None:
-        ref = PaymentRef(
-            our_id=payment.payment_id,
-            payment_hash=payment.payment_hash,
-            dispatched_at=_sent_at(payment),
-        )
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                outcome = await backend.lookup_payment(ref)
+            outcome = await _look_up(backend, payment)
+            if outcome is None:
+                await self._not_found(payment, backend)
+            else:
+                await self._spender.recorder.record(payment.payment_id, outcome)
         except (BackendUnavailable, TimeoutError):
             return
-        if outcome is None:
-            await self._not_found(payment, backend)
-        else:
-            await self._spender.recorder.record(payment.payment_id, outcome)
 
     async def _not_found(self, payment: Payment, backend: LightningBackend) -> None:
         """That the node knows nothing now proves nothing, until rule H makes it so."""
@@ -163,13 +179,41 @@ class Reconciler:
         if payment.accepted_at is not None:
             await self._alarm("node_forgot_payment", payment)
         rule_h = backend.release_rules.get(payment.kind) is ReleaseRule.EXPIRY
-        if rule_h and payment.is_unpayable(self._clock()):
-            await self._spender.recorder.give_back(
-                payment.payment_id,
-                expected=PaymentState.UNKNOWN,
-                reason=FailReason.EXPIRED,
-                proof=f"rule H: {backend.name} knew nothing of it at {self._clock()}",
+        if not rule_h or not payment.is_unpayable(self._clock()):
+            return
+        # A node that was rolled back knows nothing of what it paid: so ask for that first.
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            await self._guard.check(backend.name, await backend.start())
+        await self._spender.recorder.give_back(
+            payment.payment_id,
+            expected=PaymentState.UNKNOWN,
+            reason=FailReason.EXPIRED,
+            proof=Proof(
+                ProofKind.EXPIRY,
+                f"rule H: {backend.name} knew nothing of it at {self._clock()}",
+            ),
+        )
+
+    async def sweep_released(self, name: BackendName) -> None:
+        """Ask about payments that were given back, some each time: a success may come late."""
+        batch = await self._db.read(
+            lambda tx: payments.released_after_sending(
+                tx,
+                name,
+                since=self._clock() - RELEASED_FOR_GOOD_S,
+                after=self._released_swept.get(name, PaymentId("")),
+                limit=SWEEP_AT_MOST,
             )
+        )
+        is_last = len(batch) < SWEEP_AT_MOST
+        self._released_swept[name] = PaymentId("") if is_last else batch[-1].payment_id
+        for payment in batch:
+            try:
+                outcome = await _look_up(self._backends[name], payment)
+            except (BackendUnavailable, TimeoutError):
+                return
+            if isinstance(outcome, Settled):
+                await self._spender.recorder.record(payment.payment_id, outcome)
 
     async def _alarm(self, kind: str, payment: Payment) -> None:
         """Raised once, for a payment that is still open."""
@@ -201,7 +245,7 @@ class Reconciler:
                 stored = await self._db.read(lambda tx: invoices.cursor(tx, name))
                 since = None if stored is None else Cursor(stored)
                 async for report, cursor in backend.watch_invoices(since):
-                    await self._receiver.credit(name, report, cursor=cursor)
+                    await self._crediter.credit(name, report, cursor=cursor)
             except BackendUnavailable:
                 await self.ask_node(name)  # so that /readyz knows at once
             except Exception:
@@ -233,14 +277,14 @@ class Reconciler:
             report = await self._backends[invoice.backend].lookup_invoice(invoice.payment_hash)
         status = None if report is None else report.status
         if report is not None and status is InvoiceStatus.SETTLED:
-            await self._receiver.credit(invoice.backend, report)
+            await self._crediter.credit(invoice.backend, report)
         elif status is InvoiceStatus.CANCELED:
-            await self._receiver.expire(invoice, state=InvoiceState.CANCELED)
+            await self._crediter.expire(invoice, state=InvoiceState.CANCELED)
         elif (
             status is not InvoiceStatus.ACCEPTED
             and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S
         ):
-            await self._receiver.expire(invoice, state=InvoiceState.EXPIRED)
+            await self._crediter.expire(invoice, state=InvoiceState.EXPIRED)
 
     async def cancel_invoices(self, name: BackendName) -> None:
         """Invoices that were paid inside the ledger shall not be paid again (A11)."""
@@ -265,6 +309,17 @@ class Reconciler:
 
     async def _open_invoices(self, name: BackendName) -> list[Invoice]:
         return await self._db.read(lambda tx: invoices.open_invoices(tx, name))
+
+
+async def _look_up(backend: LightningBackend, payment: Payment) -> Outcome | None:
+    """Raises BackendUnavailable and TimeoutError."""
+    ref = PaymentRef(
+        our_id=payment.payment_id,
+        payment_hash=payment.payment_hash,
+        dispatched_at=_sent_at(payment),
+    )
+    async with asyncio.timeout(CALL_TIMEOUT_S):
+        return await backend.lookup_payment(ref)
 
 
 def _sent_at(payment: Payment) -> int:

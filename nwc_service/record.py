@@ -1,29 +1,43 @@
 """TX-C: what becomes of a payment, booked with its answer, its notifications and its alarms."""
 
+from dataclasses import replace
+
 import structlog
 
 from nwc_service.answers import Answers, Clock
 from nwc_service.failpoint import failpoint
+from nwc_service.guard import is_distrusted, stop
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
-from nwc_service.store import alarms, connections, ledger, payments
+from nwc_service.store import alarms, connections, decisions, ledger, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
+from nwc_service.store.nodes import Stops
 from nwc_service.store.outbox import Outgoing
-from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.errors import ErrorCode, NotFound, Refused, RequestError
 from nwc_service.wallet.ledger import Entry, EntryKind
-from nwc_service.wallet.outcome import Failed, FailReason, InFlight, Outcome, Unknown
+from nwc_service.wallet.outcome import (
+    Failed,
+    FailReason,
+    InFlight,
+    Outcome,
+    Settled,
+    Unknown,
+)
 from nwc_service.wallet.payment import (
     LIVE_STATES,
     Payment,
     PaymentState,
+    Proof,
+    ProofKind,
     apply_outcome,
+    proves,
     release,
 )
 from nwc_service.wallet.refusals import refusal
-from nwc_service.wallet.units import Msat, PaymentId
+from nwc_service.wallet.units import BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
 
@@ -47,7 +61,7 @@ class Recorder:
         self._outbox.push(outgoing)
 
     async def give_back(
-        self, payment_id: PaymentId, *, expected: PaymentState, reason: FailReason, proof: str
+        self, payment_id: PaymentId, *, expected: PaymentState, reason: FailReason, proof: Proof
     ) -> None:
         """Release without an outcome, on a proof that is stored, if it is still as expected."""
 
@@ -55,13 +69,57 @@ class Recorder:
             payment = await payments.payment(tx, payment_id)
             if payment is None or payment.state is not expected:
                 return []
-            released, entries = release(payment, proof=proof, now=self._clock())
-            outcome = Failed(reason)
+            if proof.kind is ProofKind.EXPIRY and await is_distrusted(tx, payment.backend):
+                return []
+            return await self._release(tx, payment, proof=proof, outcome=Failed(reason))
+
+        failpoint("before_give_back")
+        outgoing = await self._db.write(work)
+        failpoint("after_give_back")
+        self._outbox.push(outgoing)
+
+    async def resolve(
+        self, payment_id: PaymentId, outcome: Settled | Failed, *, reason: str
+    ) -> None:
+        """The operator states what became of a payment that its backend says nothing final of.
+
+        Raises NotFound and Refused.
+        """
+        if not reason.strip():
+            raise Refused("a reason is required")
+
+        async def work(tx: Tx) -> list[Outgoing]:
+            payment = await payments.payment(tx, payment_id)
+            if payment is None:
+                raise NotFound(f"there is no outgoing payment {payment_id!r}")
+            if payment.state not in (PaymentState.DISPATCHED, PaymentState.UNKNOWN):
+                raise Refused(f"the payment is {payment.state}: nothing is left to resolve")
+            proof = Proof(ProofKind.OPERATOR, reason)
+            now = self._clock()
+            await decisions.record(
+                tx, "payment_resolved", subject=payment_id, reason=reason, now=now
+            )
+            if isinstance(outcome, Failed):
+                return await self._release(tx, payment, proof=proof, outcome=outcome)
+            if not proves(outcome.preimage, payment.payment_hash):
+                raise Refused("the preimage does not hash to the payment hash")
+            after, entries = apply_outcome(payment, outcome, now=now)
+            after = replace(after, proof=proof)
             return await self._finish(
-                tx, payment, after=released, entries=entries, outcome=outcome
+                tx, payment, after=after, entries=entries, outcome=outcome
             )
 
-        self._outbox.push(await self._db.write(work))
+        failpoint("before_resolve")
+        outgoing = await self._db.write(work)
+        failpoint("after_resolve")
+        log.warning("payment.resolved", payment_id=payment_id, outcome=type(outcome).__name__)
+        self._outbox.push(outgoing)
+
+    async def _release(
+        self, tx: Tx, payment: Payment, *, proof: Proof, outcome: Failed
+    ) -> list[Outgoing]:
+        released, entries = release(payment, proof=proof, now=self._clock())
+        return await self._finish(tx, payment, after=released, entries=entries, outcome=outcome)
 
     async def _apply(
         self, tx: Tx, payment_id: PaymentId, *, outcome: Outcome
@@ -69,6 +127,8 @@ class Recorder:
         payment = await payments.payment(tx, payment_id)
         if payment is None:
             return []
+        if isinstance(outcome, Failed) and await is_distrusted(tx, payment.backend):
+            outcome = Unknown("its backend was rolled back: its failure proves nothing")
         after, entries = apply_outcome(payment, outcome, now=self._clock())
         if payment.state is PaymentState.RELEASED:
             await self._book_late_success(tx, payment, entries=entries)
@@ -101,7 +161,7 @@ class Recorder:
             )
         for entry in entries:
             if entry.kind is EntryKind.OVERAGE:
-                await self._alarm(tx, "fee_above_cap", after, amount_msat=entry.amount_msat)
+                await self._operator_pays(tx, "fee_above_cap", after, entry=entry)
         answers = await self._answers.store_for_waiting(
             tx,
             after.payment_id,
@@ -126,18 +186,32 @@ class Recorder:
         self, tx: Tx, payment: Payment, *, entries: tuple[Entry, ...]
     ) -> None:
         """A released payment settled after all: the operator's loss, booked once."""
+        if not entries or await ledger.has_overage(tx, payment.payment_id):
+            return
+        await post(tx, entries, now=self._clock(), payment=payment)
         for entry in entries:
-            if await self._alarm(tx, "late_success", payment, amount_msat=entry.amount_msat):
-                await post(tx, (entry,), now=self._clock(), payment=payment)
+            await self._operator_pays(tx, "late_success", payment, entry=entry)
 
-    async def _alarm(self, tx: Tx, kind: str, payment: Payment, *, amount_msat: Msat) -> bool:
+    async def _operator_pays(
+        self, tx: Tx, kind: str, payment: Payment, *, entry: Entry
+    ) -> None:
+        """A backend that costs money is paused: what it did once it would do again."""
+        now, amount_msat = self._clock(), entry.amount_msat
         log.error("alarm", kind=kind, payment_id=payment.payment_id, amount_msat=amount_msat)
-        return await alarms.raise_alarm(
+        await alarms.raise_alarm(
             tx,
             kind,
             subject=payment.payment_id,
             detail=f"{amount_msat} msat charged to the operator",
-            now=self._clock(),
+            now=now,
+        )
+        await stop(
+            tx,
+            payment.backend or BackendName(""),
+            stops=Stops.OUTGOING,
+            reason=kind,
+            detail=f"payment {payment.payment_id}: {amount_msat} msat",
+            now=now,
         )
 
     async def notify_sent(self, tx: Tx, payment: Payment) -> list[Outgoing]:

@@ -23,7 +23,8 @@ from nwc_service.nip47.envelope import result_payload
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.record import Recorder, payment_result, post
-from nwc_service.store import connections, invoices, ledger, payments, requests
+from nwc_service.solvency import Solvency
+from nwc_service.store import connections, invoices, ledger, nodes, payments, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
@@ -36,6 +37,8 @@ from nwc_service.wallet.payment import (
     FeePolicy,
     Payment,
     PaymentState,
+    Proof,
+    ProofKind,
     reserve_entries,
     settle_internally,
 )
@@ -46,6 +49,8 @@ log = structlog.get_logger()
 # One wording for a hash that is live or settled anywhere: it must not tell whose it is.
 HASH_IN_USE = "this invoice is being paid or was paid before"
 
+
+PAUSED = "outgoing payments are paused: the operator must look at the node first"
 
 DRAIN_S = 3.0
 
@@ -69,6 +74,10 @@ class _Step:
     to_send: Payment | None = None
 
 
+class _Paused(Exception):
+    """Its backend was paused between the reservation and the send."""
+
+
 class Spender:
     def __init__(
         self,
@@ -78,6 +87,7 @@ class Spender:
         answers: Answers,
         outbox: Outbox,
         keyring: Keyring,
+        solvency: Solvency,
         policy: SpendPolicy,
         spawn: Spawn,
         clock: Clock,
@@ -87,6 +97,7 @@ class Spender:
         self._answers = answers
         self._outbox = outbox
         self._keyring = keyring
+        self.solvency = solvency
         self._spawn = spawn
         self._clock = clock
         self.policy = policy
@@ -122,9 +133,11 @@ class Spender:
 
         async def work(tx: Tx) -> None:
             await ledger.post(tx, (entry,), now=self._clock(), reason=reason)
+            failpoint("in_debit")
 
         try:
             await self._db.write(work)
+            failpoint("after_debit")
         except InsufficientBalance as error:
             raise Refused(f"the account has less than {amount_msat} msat available") from error
 
@@ -150,6 +163,9 @@ class Spender:
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         if self._clock() >= payment.expires_at:
             raise RequestError(ErrorCode.OTHER, "invoice: it has expired")
+        self.solvency.refuse_unless_covered()
+        if payment.backend and await nodes.paused(tx, payment.backend):
+            raise RequestError(ErrorCode.INTERNAL, PAUSED)
         await self._check_open_payments(tx, payment.account_id)
         payment = await self._insert(tx, caller, payment=payment)
         await post(tx, reserve_entries(payment), now=self._clock(), payment=payment)
@@ -258,20 +274,29 @@ class Spender:
         now = self._clock()
         dispatched = payment.dispatched(now=now, timeout_s=self.policy.payment_timeout_s)
         if self._is_too_late(payment, now=now):
-            await self.recorder.give_back(
-                payment.payment_id,
-                expected=PaymentState.RESERVED,
-                reason=FailReason.TIMEOUT,
-                proof="never sent: too late",
-            )
+            await self._give_back(payment, reason=FailReason.TIMEOUT, detail="too late")
             return None
 
         async def work(tx: Tx) -> bool:
+            if payment.backend and await nodes.paused(tx, payment.backend):
+                raise _Paused
             updated = await payments.update(tx, dispatched, expected=PaymentState.RESERVED)
             failpoint("in_dispatch")
             return updated
 
-        return dispatched if await self._db.write(work) else None
+        try:
+            return dispatched if await self._db.write(work) else None
+        except _Paused:
+            await self._give_back(payment, reason=FailReason.UNAVAILABLE, detail="paused")
+            return None
+
+    async def _give_back(self, payment: Payment, *, reason: FailReason, detail: str) -> None:
+        await self.recorder.give_back(
+            payment.payment_id,
+            expected=PaymentState.RESERVED,
+            reason=reason,
+            proof=Proof(ProofKind.NOT_SENT, f"never sent: {detail}"),
+        )
 
     def _is_too_late(self, payment: Payment, *, now: int) -> bool:
         """Nobody expects an old request to be paid any more, or its backend is gone."""

@@ -71,6 +71,9 @@ class LnbitsBackend:
     async def balance(self) -> Balance:
         return Balance(spendable_msat=Msat(max(0, await self._wallet.balance_msat())))
 
+    async def counters(self) -> Mapping[str, int]:
+        return {}  # it counts nothing that can be asked for
+
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         return self._options.fee_cap.msat(amount_msat)
 

@@ -106,6 +106,10 @@ class SandboxBackend:
         await self._reach()
         return await self._node.balance()
 
+    async def counters(self) -> Mapping[str, int]:
+        await self._reach()
+        return await self._node.counters()
+
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         return None
 

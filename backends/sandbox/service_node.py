@@ -93,6 +93,16 @@ class ServiceNode:
         available_msat = Msat(node["available_msat"])
         return Balance(available_msat, Msat(MAX_MSAT - available_msat))
 
+    async def counters(self) -> dict[str, int]:
+        async with self._books.transaction() as tx:
+            [row] = await tx.rows(
+                """SELECT (SELECT coalesce(max(payment_id), 0) FROM payment) AS payment_index,
+                          (SELECT count(*) FROM invoice) AS add_index,
+                          (SELECT coalesce(max(settle_index), 0) FROM invoice) AS settle_index
+                """
+            )
+        return {name: int(row[name]) for name in row.keys()}  # noqa: SIM118  (a row)
+
     async def create_invoice(self, spec: InvoiceSpec) -> InvoiceReport:
         """The same `our_id` gives the invoice that it has already."""
         preimage = spec.preimage or secrets.token_hex(32)

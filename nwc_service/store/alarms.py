@@ -16,5 +16,15 @@ async def raise_alarm(tx: Tx, kind: str, *, subject: str, detail: str, now: int)
     return row is not None
 
 
+async def clear(tx: Tx, kind: str, *, subject: str) -> bool:
+    """False when it was not raised."""
+    row = await tx.one(
+        "DELETE FROM alarm WHERE kind = :kind AND subject = :subject RETURNING kind",
+        kind=kind,
+        subject=subject,
+    )
+    return row is not None
+
+
 async def alarms(tx: Tx) -> list[Row]:
     return await tx.all("SELECT kind, subject, detail, raised_at FROM alarm ORDER BY raised_at")

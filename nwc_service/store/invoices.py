@@ -127,6 +127,17 @@ async def open_invoices(tx: Tx, backend: BackendName) -> list[Invoice]:
     return [from_row(row) for row in rows]
 
 
+async def newest_received(tx: Tx, backend: BackendName, *, since: int) -> Invoice | None:
+    """The last that the backend reported as paid since then."""
+    row = await tx.one(
+        "SELECT invoice_id FROM receipt WHERE backend = :backend AND created_at >= :since"
+        " AND invoice_id IS NOT NULL ORDER BY created_at DESC, payment_hash DESC LIMIT 1",
+        backend=backend,
+        since=since,
+    )
+    return await invoice(tx, row["invoice_id"]) if row else None
+
+
 async def open_count(tx: Tx, account_id: AccountId, *, now: int) -> int:
     """Invoices of the account that wait to be paid."""
     row = await tx.one(
@@ -143,17 +154,20 @@ async def insert_receipt(
     *,
     backend: BackendName,
     payment_hash: PaymentHash,
+    htlc_set: str = "",
     amount_msat: Msat,
     invoice_id: InvoiceId | None,
     now: int,
 ) -> bool:
     """False when this settlement was credited before (I6)."""
     row = await tx.one(
-        "INSERT INTO receipt (backend, payment_hash, amount_msat, invoice_id, created_at)"
-        " VALUES (:backend, :payment_hash, :amount_msat, :invoice_id, :now)"
+        "INSERT INTO receipt (backend, payment_hash, htlc_set, amount_msat, invoice_id,"
+        " created_at) VALUES (:backend, :payment_hash, :htlc_set, :amount_msat, :invoice_id,"
+        " :now)"
         " ON CONFLICT DO NOTHING RETURNING backend",
         backend=backend,
         payment_hash=payment_hash,
+        htlc_set=htlc_set,
         amount_msat=amount_msat,
         invoice_id=invoice_id,
         now=now,
@@ -166,12 +180,17 @@ async def cursor(tx: Tx, backend: BackendName) -> str | None:
     return str(row["cursor"]) if row else None
 
 
-async def set_cursor(tx: Tx, backend: BackendName, cursor: str) -> None:
+async def set_cursor(
+    tx: Tx, backend: BackendName, cursor: str, *, payment_hash: PaymentHash
+) -> None:
+    """Only together with the receipt of this hash (I23)."""
     await tx.run(
-        "INSERT INTO stream (backend, cursor) VALUES (:backend, :cursor)"
-        " ON CONFLICT (backend) DO UPDATE SET cursor = excluded.cursor",
+        "INSERT INTO stream (backend, cursor, payment_hash)"
+        " VALUES (:backend, :cursor, :payment_hash) ON CONFLICT (backend)"
+        " DO UPDATE SET cursor = excluded.cursor, payment_hash = excluded.payment_hash",
         backend=backend,
         cursor=cursor,
+        payment_hash=payment_hash,
     )
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from nwc_service.store.database import Row, Tx
-from nwc_service.wallet.ledger import Entry, available, changes
-from nwc_service.wallet.units import AccountId, InvoiceId, Msat, PaymentId
+from nwc_service.wallet.ledger import Entry, EntryKind, available, changes
+from nwc_service.wallet.units import MAX_MSAT, AccountId, InvoiceId, Msat, PaymentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,27 @@ async def post(
             reason=reason,
             created_at=now,
         )
+
+
+async def has_room(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
+    """Whether the account can take it, by the bound of all amounts (I24)."""
+    row = await tx.one(
+        "SELECT 1 AS found FROM account WHERE account_id = :account_id"
+        " AND available_msat <= :room_msat",
+        account_id=account_id,
+        room_msat=MAX_MSAT - amount_msat,
+    )
+    return row is not None
+
+
+async def has_overage(tx: Tx, payment_id: PaymentId) -> bool:
+    """Whether the operator has paid for it already."""
+    row = await tx.one(
+        "SELECT 1 AS found FROM entry WHERE payment_id = :payment_id AND kind = :kind",
+        payment_id=payment_id,
+        kind=EntryKind.OVERAGE,
+    )
+    return row is not None
 
 
 async def create_account(tx: Tx, account: Account) -> bool:

@@ -23,6 +23,10 @@ async def put(tx: Tx, name: str, value: str) -> None:
     )
 
 
+async def drop(tx: Tx, name: str) -> None:
+    await tx.run("DELETE FROM meta WHERE name = :name", name=name)
+
+
 async def get_list(tx: Tx, name: str) -> tuple[str, ...]:
     """Empty when never written."""
     value = await get(tx, name)

@@ -1,7 +1,7 @@
 """Outgoing payments. Every change of state names the state that it expects."""
 
 from nwc_service.store.database import Row, Tx
-from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState
+from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState, Proof, ProofKind
 from nwc_service.wallet.units import (
     AccountId,
     BackendName,
@@ -16,7 +16,7 @@ COLUMNS = (
     "payment_id, account_id, connection_id, kind, state, backend, payment_hash, invoice,"
     " description, description_hash, amount_msat, amount_is_override, fee_reserve_msat,"
     " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, unpayable_at,"
-    " accepted_at, settled_at, proof, budget_period"
+    " accepted_at, settled_at, proof_kind, proof, budget_period"
 )
 _PAYMENT = f"SELECT {COLUMNS} FROM payment"
 _LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
@@ -29,7 +29,7 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         " :kind, :state, :backend, :payment_hash, :invoice, :description, :description_hash,"
         " :amount_msat, :amount_is_override, :fee_reserve_msat, :fee_msat, :preimage,"
         " :metadata, :created_at, :expires_at, :dispatched_at, :unpayable_at, :accepted_at,"
-        " :settled_at, :proof,"
+        " :settled_at, :proof_kind, :proof,"
         " :budget_period) ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
@@ -54,7 +54,8 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         unpayable_at=payment.unpayable_at,
         accepted_at=payment.accepted_at,
         settled_at=payment.settled_at,
-        proof=payment.proof,
+        proof_kind=payment.proof.kind if payment.proof else None,
+        proof=payment.proof.detail if payment.proof else None,
         budget_period=payment.budget_period,
     )
     return row is not None
@@ -69,8 +70,9 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
         "UPDATE payment SET state = :state, backend = :backend, fee_msat = :fee_msat,"
         " preimage = :preimage, dispatched_at = :dispatched_at, unpayable_at = :unpayable_at,"
         " accepted_at = :accepted_at, settled_at = :settled_at,"
-        " proof = :proof WHERE payment_id = :payment_id AND account_id = :account_id"
-        " AND state = :expected AND (backend IS NULL OR backend = :backend)"
+        " proof_kind = :proof_kind, proof = :proof"
+        " WHERE payment_id = :payment_id AND account_id = :account_id AND state = :expected"
+        " AND (backend IS NULL OR backend = :backend)"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
         account_id=payment.account_id,
@@ -82,7 +84,8 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
         unpayable_at=payment.unpayable_at,
         accepted_at=payment.accepted_at,
         settled_at=payment.settled_at,
-        proof=payment.proof,
+        proof_kind=payment.proof.kind if payment.proof else None,
+        proof=payment.proof.detail if payment.proof else None,
         expected=expected,
     )
     return row is not None
@@ -116,6 +119,48 @@ async def live_count(tx: Tx, *, account_id: AccountId | None = None) -> int:
             account_id=account_id,
         )
     return int(row["live"]) if row else 0
+
+
+async def in_doubt_msat(tx: Tx) -> Msat:
+    """What is held for payments that may have left or not: neither owed nor spent for sure."""
+    row = await tx.one(
+        "SELECT coalesce(sum(amount_msat + fee_reserve_msat), 0) AS held_msat FROM payment"
+        " WHERE state IN ('DISPATCHED', 'UNKNOWN')"
+    )
+    return Msat(int(row["held_msat"]) if row else 0)
+
+
+async def newest_settled(tx: Tx, backend: BackendName, *, since: int) -> Payment | None:
+    """The last that this backend paid since then: it can never become unknown to it."""
+    row = await tx.one(
+        f"{_PAYMENT} WHERE backend = :backend AND state = 'SETTLED' AND kind <> 'internal'"
+        " AND settled_at >= :since ORDER BY settled_at DESC, payment_id DESC LIMIT 1",
+        backend=backend,
+        since=since,
+    )
+    return from_row(row) if row else None
+
+
+async def released_after_sending(
+    tx: Tx, backend: BackendName, *, since: int, after: PaymentId, limit: int
+) -> list[Payment]:
+    """Given back since then although they were sent, from `after` on in the order of ids.
+
+    Left out are those whose hash another payment has settled: the node's answer about that
+    hash would be the other's.
+    """
+    rows = await tx.all(
+        f"{_PAYMENT} WHERE backend = :backend AND state = 'RELEASED'"
+        " AND dispatched_at IS NOT NULL AND settled_at >= :since AND payment_id > :after"
+        " AND NOT EXISTS (SELECT 1 FROM payment AS other"
+        " WHERE other.payment_hash = payment.payment_hash AND other.state <> 'RELEASED')"
+        " ORDER BY payment_id LIMIT :limit",
+        backend=backend,
+        since=since,
+        after=after,
+        limit=limit,
+    )
+    return [from_row(row) for row in rows]
 
 
 def made_by(connection_id: ConnectionId | None) -> str:
@@ -169,6 +214,6 @@ def from_row(row: Row) -> Payment:
         unpayable_at=row["unpayable_at"],
         accepted_at=row["accepted_at"],
         settled_at=row["settled_at"],
-        proof=row["proof"],
+        proof=Proof(ProofKind(row["proof_kind"]), row["proof"]) if row["proof"] else None,
         budget_period=row["budget_period"],
     )

@@ -25,19 +25,33 @@ class AlreadyClaimed(Exception):
     """This request event has had its effects; its answer is stored or still to come."""
 
 
+class BeforeRestore(AlreadyClaimed):
+    """It is older than the restored database: its effects may have been lost with the rest."""
+
+
+NOT_BEFORE = "not_before"
+"""In `meta`: when the database was restored; no older request is ever executed (A21)."""
+
+
 async def claim(tx: Tx, claim: Claim, *, now: int) -> None:
-    """Raises AlreadyClaimed; the claim stands or falls with the transaction's effects."""
+    """Raises AlreadyClaimed and BeforeRestore; the claim stands or falls with the effects of
+    its transaction."""
     row = await tx.one(
         "INSERT INTO request (request_id, connection_id, method, encryption, created_at,"
-        " claimed_at) VALUES (:request_id, :connection_id, :method, :encryption, :created_at,"
-        " :now) ON CONFLICT DO NOTHING RETURNING request_id",
+        " claimed_at) SELECT :request_id, :connection_id, :method, :encryption, :created_at,"
+        " :now WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = :not_before"
+        " AND CAST(value AS BIGINT) > :created_at)"
+        " ON CONFLICT DO NOTHING RETURNING request_id",
         request_id=claim.request_id,
         connection_id=claim.connection_id,
         method=claim.method,
         encryption=claim.encryption,
         created_at=claim.created_at,
         now=now,
+        not_before=NOT_BEFORE,
     )
+    if row is None and await claimed(tx, claim.request_id) is None:
+        raise BeforeRestore(claim.request_id)
     if row is None:
         raise AlreadyClaimed(claim.request_id)
 

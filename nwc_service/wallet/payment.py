@@ -54,6 +54,23 @@ class PaymentKind(StrEnum):
     INTERNAL = "internal"  # between two accounts of this service
 
 
+class ProofKind(StrEnum):
+    """What allowed money to be given back, or who vouched that it was paid."""
+
+    FINAL_STATUS = "final_status"  # the backend states that it can never settle
+    NOT_SENT = "not_sent"  # nothing ever left for it
+    EXPIRY = "expiry"  # rule H
+    OPERATOR = "operator"  # looked at by a human
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`detail` says it in words; the row's backend and time belong to it."""
+
+    kind: ProofKind
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
     """`fee_reserve_msat` is what is held beside the amount, and the cap that the node gets."""
@@ -80,7 +97,7 @@ class Payment:
     unpayable_at: int | None = None  # from then on no send can pay any more (rule H)
     accepted_at: int | None = None  # when the backend first said that it has it
     settled_at: int | None = None
-    proof: str | None = None  # what allowed the release
+    proof: Proof | None = None
     budget_period: int | None = None
 
     @property
@@ -162,8 +179,7 @@ def apply_outcome(
             # A success without its proof proves nothing.
             return replace(payment, state=PaymentState.UNKNOWN), ()
         case Failed() | NotSent():
-            proof = f"{type(outcome).__name__}: {outcome.reason} {outcome.detail}".strip()
-            return release(payment, proof=proof, now=now)
+            return release(payment, proof=_proof(outcome), now=now)
         case InFlight():
             return replace(payment, accepted_at=payment.accepted_at or now), ()
         case Unknown():
@@ -172,7 +188,12 @@ def apply_outcome(
             assert_never(outcome)
 
 
-def release(payment: Payment, *, proof: str, now: int) -> tuple[Payment, tuple[Entry, ...]]:
+def _proof(outcome: Failed | NotSent) -> Proof:
+    kind = ProofKind.FINAL_STATUS if isinstance(outcome, Failed) else ProofKind.NOT_SENT
+    return Proof(kind, f"{outcome.reason} {outcome.detail}".strip())
+
+
+def release(payment: Payment, *, proof: Proof, now: int) -> tuple[Payment, tuple[Entry, ...]]:
     """Give back all that is held; `proof` says why that is safe and is stored."""
     account = payment.account_id
     released = replace(payment, state=PaymentState.RELEASED, settled_at=now, proof=proof)
@@ -218,7 +239,8 @@ def _settle(
 def _late_success(payment: Payment, outcome: Outcome) -> tuple[Entry, ...]:
     if not isinstance(outcome, Settled) or not proves(outcome.preimage, payment.payment_hash):
         return ()
-    fee_msat = max(outcome.fee_msat or 0, 0)
+    told_fee_msat = outcome.fee_msat
+    fee_msat = payment.fee_reserve_msat if told_fee_msat is None else max(told_fee_msat, 0)
     cost_msat = Msat(min(payment.amount_msat + fee_msat, MAX_MSAT))
     return (Entry(EntryKind.OVERAGE, LOSS, node(_backend(payment)), cost_msat),)
 

@@ -7,7 +7,7 @@ from typing import Any
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import DEFAULT_ENCRYPTION, NotificationType
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState
+from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState, Proof, ProofKind
 from nwc_service.wallet.units import (
     AccountId,
     BackendName,
@@ -20,6 +20,7 @@ from nwc_service.wallet.units import (
 )
 
 NOW = 1_700_000_000
+SAID_SO = Proof(ProofKind.FINAL_STATUS, "the node said so")
 PREIMAGE = Preimage("11" * 32)
 OTHER_PREIMAGE = Preimage("22" * 32)
 NODE = BackendName("node")

@@ -20,6 +20,8 @@ from nwc_service.wallet.payment import (
     LIVE_STATES,
     Payment,
     PaymentState,
+    Proof,
+    ProofKind,
     apply_outcome,
     proves,
     release,
@@ -32,6 +34,7 @@ from tests.core.samples import (
     NOW,
     OTHER_PREIMAGE,
     PREIMAGE,
+    SAID_SO,
     a_payment,
     a_settled_payment,
     hash_of,
@@ -47,6 +50,7 @@ DEAR = Settled(PREIMAGE, Msat(10_300))
 UNPROVEN = Settled(OTHER_PREIMAGE, Msat(1_000))
 NO_PREIMAGE = Settled(Preimage(""), Msat(1_000))
 NOT_HEX = Settled(Preimage("zz" * 32), Msat(1_000))
+RULE_H = Proof(ProofKind.EXPIRY, "it expired")
 FAILED = Failed(FailReason.NO_ROUTE, "tried 3 ways")
 NOT_SENT = NotSent(FailReason.UNAVAILABLE)
 IN_FLIGHT = InFlight("held by the payee")
@@ -115,7 +119,7 @@ def test_a_settled_payment_never_changes(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_a_released_payment_never_changes(outcome: Outcome) -> None:
-    released = a_payment(state=PaymentState.RELEASED, proof="the node said so")
+    released = a_payment(state=PaymentState.RELEASED, proof=SAID_SO)
 
     payment, _ = apply_outcome(released, outcome, now=NOW + 9)
 
@@ -127,14 +131,14 @@ def test_a_released_payment_never_changes(outcome: Outcome) -> None:
     [
         pytest.param(CHEAP, 101_000, id="with-its-fee"),
         pytest.param(FREE, 100_000, id="without-a-fee"),
-        pytest.param(FEE_UNTOLD, 100_000, id="fee-untold"),
+        pytest.param(FEE_UNTOLD, 110_000, id="fee-untold"),
         pytest.param(DEAR, 110_300, id="fee-above-the-reserve"),
     ],
 )
 def test_a_success_after_the_release_is_paid_by_the_operator(
     outcome: Outcome, cost_msat: int
 ) -> None:
-    released = a_payment(state=PaymentState.RELEASED, proof="the node said so")
+    released = a_payment(state=PaymentState.RELEASED, proof=SAID_SO)
 
     _, entries = apply_outcome(released, outcome, now=NOW + 9)
 
@@ -145,7 +149,7 @@ def test_a_success_after_the_release_is_paid_by_the_operator(
     "outcome", [UNPROVEN, NO_PREIMAGE, NOT_HEX, FAILED, NOT_SENT, IN_FLIGHT, UNKNOWN], ids=repr
 )
 def test_nothing_but_a_proven_success_is_booked_after_the_release(outcome: Outcome) -> None:
-    released = a_payment(state=PaymentState.RELEASED, proof="the node said so")
+    released = a_payment(state=PaymentState.RELEASED, proof=SAID_SO)
 
     _, entries = apply_outcome(released, outcome, now=NOW + 9)
 
@@ -183,11 +187,13 @@ def test_the_time_of_settlement(outcome: Settled, settled_at: int) -> None:
 @pytest.mark.parametrize(
     ("outcome", "proof"),
     [
-        pytest.param(FAILED, "Failed: no_route tried 3 ways", id="failed"),
-        pytest.param(NOT_SENT, "NotSent: unavailable", id="not-sent"),
+        pytest.param(
+            FAILED, Proof(ProofKind.FINAL_STATUS, "no_route tried 3 ways"), id="failed"
+        ),
+        pytest.param(NOT_SENT, Proof(ProofKind.NOT_SENT, "unavailable"), id="not-sent"),
     ],
 )
-def test_a_released_payment_keeps_what_allowed_it(outcome: Outcome, proof: str) -> None:
+def test_a_released_payment_keeps_what_allowed_it(outcome: Outcome, proof: Proof) -> None:
     payment, _ = apply_outcome(a_payment(), outcome, now=NOW + 9)
 
     assert payment.proof == proof
@@ -212,11 +218,11 @@ def test_amount_and_fee_reserve_are_reserved() -> None:
 def test_a_release_gives_back_what_was_reserved() -> None:
     payment = a_payment(state=PaymentState.UNKNOWN)
 
-    released, entries = release(payment, proof="rule H", now=NOW + 9)
+    released, entries = release(payment, proof=RULE_H, now=NOW + 9)
 
     assert moves(entries) == RELEASE
     assert released == replace(
-        payment, state=PaymentState.RELEASED, settled_at=NOW + 9, proof="rule H"
+        payment, state=PaymentState.RELEASED, settled_at=NOW + 9, proof=RULE_H
     )
 
 
@@ -244,7 +250,7 @@ payments = st.builds(
     state=st.sampled_from(PaymentState),
     amount_msat=amounts,
     fee_reserve_msat=fees,
-    proof=st.just("a proof"),
+    proof=st.just(SAID_SO),
 )
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(

@@ -104,6 +104,8 @@ class ScriptedBackend:
         self.specs: list[InvoiceSpec] = []
         self.stream: list[InvoiceReport] = []  # in the order of its cursor
         self.streams_ended = 0
+        self.counted: dict[str, int] = {}
+        self.spendable_msat = 10**15
         self.pay_gate = asyncio.Event()  # `pay` has taken the money, and waits here
         self.pay_gate.set()
         self.clock: Callable[[], int] = lambda: 0
@@ -147,7 +149,10 @@ class ScriptedBackend:
         pass
 
     async def balance(self) -> Balance:
-        return Balance(Msat(10**15))
+        return Balance(Msat(self.spendable_msat))
+
+    async def counters(self) -> Mapping[str, int]:
+        return dict(self.counted)
 
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         return None

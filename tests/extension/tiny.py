@@ -57,6 +57,9 @@ class TinyBackend:
     async def balance(self) -> Balance:
         return Balance(Msat(10**9))
 
+    async def counters(self) -> Mapping[str, int]:
+        return {}
+
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         return Msat(0)  # it pays nobody
 

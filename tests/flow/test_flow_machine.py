@@ -143,7 +143,7 @@ class FlowMachine(RuleBasedStateMachine):
             self.backend.receive(payment_hash)
         report = self.backend.invoices[payment_hash]
         for _ in range(reports):
-            self.run(self.world.receiver.credit(self.backend.name, report))
+            self.run(self.world.crediter.credit(self.backend.name, report))
         self.run(self.world.tasks.idle())
 
     @precondition(lambda self: self._held())

@@ -43,7 +43,7 @@ async def test_a_settlement_reported_again_and_again_is_credited_and_told_once(
     report = backend.receive(hash_in(await invoice_of(world, alice)))
 
     for cursor in (None, Cursor("1"), Cursor("2"), Cursor("1")):
-        await world.receiver.credit(backend.name, report, cursor=cursor)
+        await world.crediter.credit(backend.name, report, cursor=cursor)
     await world.tasks.idle()
     await world.reconciler.sweep_invoices(backend.name)
 
@@ -59,7 +59,7 @@ async def test_many_reports_of_one_settlement_at_once_are_credited_once(
     report = backend.receive(hash_in(await invoice_of(world, alice)))
 
     for _ in range(10):
-        world.tasks.spawn(world.receiver.credit(backend.name, report))
+        world.tasks.spawn(world.crediter.credit(backend.name, report))
     await world.tasks.idle()
 
     assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
@@ -72,7 +72,7 @@ async def test_nothing_is_credited_before_the_node_says_settled(
 ) -> None:
     settled = backend.receive(hash_in(await invoice_of(world, alice)))
 
-    await world.receiver.credit(backend.name, replace(settled, status=status))
+    await world.crediter.credit(backend.name, replace(settled, status=status))
 
     assert await world.money("alice") == (CREDIT_MSAT, 0)
 
@@ -90,7 +90,7 @@ async def test_what_arrived_is_credited_and_told_not_what_was_asked(
 ) -> None:
     report = backend.receive(hash_in(await invoice_of(world, alice)), arrived_msat)
 
-    await world.receiver.credit(backend.name, report)
+    await world.crediter.credit(backend.name, report)
     await world.tasks.idle()
 
     assert await world.money("alice") == (CREDIT_MSAT + arrived_msat, 0)
@@ -107,7 +107,7 @@ async def test_a_settlement_that_nobody_asked_for_waits_in_suspense(
     )
 
     for _ in range(2):
-        await world.receiver.credit(backend.name, stranger)
+        await world.crediter.credit(backend.name, stranger)
 
     assert await world.money("alice") == (CREDIT_MSAT, 0)
     assert await world.book("suspense") == AMOUNT_MSAT
@@ -123,7 +123,7 @@ async def test_an_invoice_paid_inside_and_then_from_outside_is_credited_twice(
     report = backend.receive(hash_in(made))
 
     for _ in range(2):
-        await world.receiver.credit(backend.name, report)
+        await world.crediter.credit(backend.name, report)
     await world.tasks.idle()
 
     assert await world.money("alice") == (CREDIT_MSAT + 2 * AMOUNT_MSAT, 0)
@@ -136,7 +136,7 @@ async def test_an_invoice_paid_from_outside_is_not_paid_again_inside(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
     made = await invoice_of(world, alice)
-    await world.receiver.credit(backend.name, backend.receive(hash_in(made)))
+    await world.crediter.credit(backend.name, backend.receive(hash_in(made)))
 
     answer = await world.call(bob, "pay_invoice", {"invoice": made["invoice"]})
 
@@ -165,7 +165,7 @@ async def test_an_invoice_that_expired_here_is_credited_when_the_node_settles_it
     await world.reconciler.sweep_invoices(backend.name)
     expired = await state_of(world, alice, made)
 
-    await world.receiver.credit(backend.name, backend.receive(hash_in(made)))
+    await world.crediter.credit(backend.name, backend.receive(hash_in(made)))
     await world.tasks.idle()
 
     assert expired == "expired"
@@ -193,7 +193,7 @@ async def test_a_preimage_is_shown_only_once_the_money_is_here(
     report = backend.receive(hash_in(made))
     before = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
 
-    await world.receiver.credit(backend.name, report)
+    await world.crediter.credit(backend.name, report)
 
     after = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
     assert (made["preimage"], before["result"]["preimage"]) == ("", "")

@@ -182,7 +182,7 @@ async def test_a_success_after_a_release_is_the_operators_loss_and_is_booked_onc
 
     cost_msat = AMOUNT_MSAT + FEE_MSAT
     assert await money(world) == Money(CREDIT_MSAT, 0, cost_msat, -cost_msat)
-    assert await world.alarms() == ["late_success"]
+    assert await world.alarms() == ["late_success", "backend_paused"]
     assert await world.problems() == ()
 
 

@@ -12,6 +12,7 @@ from secrets import token_hex
 
 from nwc_service.accounts import Accounts
 from nwc_service.config import PaymentSettings, RequestSettings, Settings
+from nwc_service.credit import Crediter
 from nwc_service.directory import Directory
 from nwc_service.edges import Edges
 from nwc_service.flow import Flow, build_flow
@@ -72,6 +73,10 @@ class World:
     @property
     def receiver(self) -> Receiver:
         return self.flow.receiver
+
+    @property
+    def crediter(self) -> Crediter:
+        return self.flow.crediter
 
     @property
     def reconciler(self) -> Reconciler:
@@ -281,6 +286,7 @@ async def open_world(
             directory=Directory(known),
         )
         await world.reconciler.ask_node(backend.name)
+        await world.flow.solvency.check()
         await world.flow.outbox.recover()
         try:
             yield world

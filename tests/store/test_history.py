@@ -14,6 +14,7 @@ from tests.core.samples import (
     ALICE,
     BOB,
     NOW,
+    SAID_SO,
     a_payment,
     a_settled_invoice,
     a_settled_payment,
@@ -44,7 +45,11 @@ ROWS: list[Invoice | Payment] = [
     payment("out-6-pending", a_payment, created_at=NOW + 6),
     invoice("in-7-expired", an_invoice, created_at=NOW + 7, state=InvoiceState.EXPIRED),
     payment(
-        "out-8-failed", a_payment, created_at=NOW + 8, state=PaymentState.RELEASED, proof="p"
+        "out-8-failed",
+        a_payment,
+        created_at=NOW + 8,
+        state=PaymentState.RELEASED,
+        proof=SAID_SO,
     ),
     # Never shown: the node has not made it yet, or never did.
     invoice("in-9", an_invoice, invoice="", created_at=NOW, state=InvoiceState.REQUESTED),

@@ -227,7 +227,9 @@ async def test_of_many_reports_of_one_settlement_one_is_credited(books: Books) -
 
 async def test_every_stream_has_its_own_cursor(books: Books) -> None:
     for backend, cursor in ((NODE, "1"), (OTHER_NODE, "7"), (NODE, "2")):
-        await books.database.write(partial(invoices.set_cursor, backend=backend, cursor=cursor))
+        await books.database.write(
+            partial(invoices.set_cursor, backend=backend, cursor=cursor, payment_hash=HASH)
+        )
 
     assert await books.database.read(lambda tx: invoices.cursor(tx, NODE)) == "2"
     assert await books.database.read(lambda tx: invoices.cursor(tx, OTHER_NODE)) == "7"

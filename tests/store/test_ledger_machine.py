@@ -190,7 +190,8 @@ class LedgerMachine(RuleBasedStateMachine):
         before, _ = self.apply(payment, Settled(Preimage(payment.payment_id), told))
 
         if before.state is PaymentState.RELEASED:
-            self.operator_pays(payment.amount_msat + (fee or 0))
+            charged = payment.fee_reserve_msat if fee is None else fee
+            self.operator_pays(payment.amount_msat + charged)
         elif before.state in LIVE_STATES:
             charged = payment.fee_reserve_msat if fee is None else fee
             from_user = min(charged, payment.fee_reserve_msat)

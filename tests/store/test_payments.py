@@ -14,6 +14,7 @@ from tests.core.samples import (
     NOW,
     OTHER_PREIMAGE,
     PREIMAGE,
+    SAID_SO,
     a_payment,
     a_settled_payment,
     hash_of,
@@ -45,12 +46,15 @@ async def update(books: Books, payment: Payment, *, expected: PaymentState) -> b
         pytest.param(a_payment(dispatched_at=NOW), id="dispatched"),
         pytest.param(
             a_settled_payment(
-                amount_is_override=True, metadata='{"a":1}', description_hash="aa", proof="p"
+                amount_is_override=True,
+                metadata='{"a":1}',
+                description_hash="aa",
+                proof=SAID_SO,
             ),
             id="settled",
         ),
         pytest.param(
-            a_payment(state=PaymentState.RELEASED, proof="said so", budget_period=5),
+            a_payment(state=PaymentState.RELEASED, proof=SAID_SO, budget_period=5),
             id="released",
         ),
     ],
@@ -81,7 +85,7 @@ async def test_a_hash_that_is_live_or_settled_is_burnt_for_every_account(
 
 
 async def test_a_hash_that_was_released_may_be_paid_again(books: Books) -> None:
-    await insert(books, a_payment(state=PaymentState.RELEASED, proof="said so"))
+    await insert(books, a_payment(state=PaymentState.RELEASED, proof=SAID_SO))
 
     assert await insert(books, a_payment(payment_id="second"))
 
@@ -95,7 +99,7 @@ async def test_of_many_payments_of_one_hash_one_stands(books: Books) -> None:
 
 
 async def test_the_standing_payment_is_the_one_not_released(books: Books) -> None:
-    await insert(books, a_payment(state=PaymentState.RELEASED, proof="said so"))
+    await insert(books, a_payment(state=PaymentState.RELEASED, proof=SAID_SO))
     await insert(books, a_payment(payment_id="second", account_id=BOB))
 
     found = await books.database.read(lambda tx: payments.standing(tx, HASH))
@@ -164,7 +168,7 @@ async def test_live_payments_are_found_and_counted(books: Books) -> None:
                 payment_id=f"p{number}",
                 payment_hash=f"h{number}",
                 state=state,
-                proof="p",
+                proof=SAID_SO,
                 account_id=ALICE if number else BOB,
                 created_at=NOW - number,
             ),
@@ -201,7 +205,7 @@ async def test_a_payment_is_found_by_its_own_account_only(
             payment_id="first",
             connection_id="connection",
             state=PaymentState.RELEASED,
-            proof="p",
+            proof=SAID_SO,
         ),
     )
     await insert(books, a_payment(payment_id="second", created_at=NOW + 1))

@@ -1,0 +1,178 @@
+"""Money in, second half: the one door through which a settled invoice is credited.
+
+Stream events are hints; what is credited is what the backend says was received, once per
+settlement, in the transaction that moves state and cursor. The money is there whatever happens
+here, so nothing that a node or a payer wrote may keep it from being booked (A17).
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+import structlog
+
+from nwc_service.answers import Answers, Clock
+from nwc_service.backend import Cursor, InvoiceReport, InvoiceStatus
+from nwc_service.failpoint import failpoint
+from nwc_service.nip47 import transaction
+from nwc_service.nip47.kinds import NotificationType
+from nwc_service.outbox import Outbox
+from nwc_service.store import alarms, invoices, ledger
+from nwc_service.store.database import Database, Tx
+from nwc_service.store.outbox import Outgoing
+from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.ledger import (
+    SUSPENSE,
+    Entry,
+    EntryKind,
+    LedgerAccount,
+    available,
+    node,
+)
+from nwc_service.wallet.payment import proves
+from nwc_service.wallet.units import MAX_MSAT, BackendName, Msat, PaymentHash, Preimage
+
+log = structlog.get_logger()
+
+NOTIFY_ATTEMPTS = 3
+"""So often a credit may fail before it is booked without its notifications."""
+
+MAX_TIME = 1 << 40
+"""Later than any time that a node can mean."""
+
+UNSETTLED = (
+    InvoiceState.REQUESTED,
+    InvoiceState.PENDING,
+    InvoiceState.ACCEPTED,
+    InvoiceState.EXPIRED,
+    InvoiceState.CANCELED,
+)
+
+
+class Crediter:
+    def __init__(self, db: Database, *, answers: Answers, outbox: Outbox, clock: Clock) -> None:
+        self._db = db
+        self._answers = answers
+        self._outbox = outbox
+        self._clock = clock
+        self._failures: Counter[PaymentHash] = Counter()
+
+    async def credit(
+        self, backend: BackendName, report: InvoiceReport, *, cursor: Cursor | None = None
+    ) -> None:
+        """Book a settled invoice, once, and move the stream's cursor with it (I6, I23).
+
+        A settlement that nobody here asked for goes to the suspense account.
+        """
+        if report.status is not InvoiceStatus.SETTLED:
+            return
+        failpoint("before_credit")
+        try:
+            outgoing = await self._db.write(
+                lambda tx: self._credit(tx, backend, report=report, cursor=cursor)
+            )
+        except Exception:
+            self._failures[report.payment_hash] += 1
+            raise
+        del self._failures[report.payment_hash]
+        failpoint("after_credit")
+        self._outbox.push(outgoing)
+
+    async def expire(self, invoice: Invoice, *, state: InvoiceState) -> None:
+        """The node says it is open no more; should it settle all the same, it is credited."""
+        gone = replace(invoice, state=state)
+        await self._db.write(
+            lambda tx: invoices.update(
+                tx, gone, expected=(InvoiceState.PENDING, InvoiceState.ACCEPTED)
+            )
+        )
+
+    async def _credit(
+        self, tx: Tx, backend: BackendName, *, report: InvoiceReport, cursor: Cursor | None
+    ) -> list[Outgoing]:
+        now = self._clock()
+        invoice = await invoices.by_hash(tx, backend=backend, payment_hash=report.payment_hash)
+        received_msat = _received_msat(report, invoice)
+        if received_msat == 0:
+            return []
+        if cursor is not None:
+            await invoices.set_cursor(tx, backend, cursor, payment_hash=report.payment_hash)
+        invoice_id = invoice.invoice_id if invoice else None
+        if not await invoices.insert_receipt(
+            tx,
+            backend=backend,
+            payment_hash=report.payment_hash,
+            htlc_set=report.htlc_set,
+            amount_msat=received_msat,
+            invoice_id=invoice_id,
+            now=now,
+        ):
+            return []
+        account = await self._creditor(tx, invoice, amount_msat=received_msat)
+        entry = Entry(EntryKind.RECEIVE, node(backend), account, received_msat)
+        await ledger.post(tx, (entry,), now=now, invoice_id=invoice_id)
+        failpoint("in_credit")
+        if invoice is None:
+            return []
+        return await self._settle(tx, invoice, report=report, received_msat=received_msat)
+
+    async def _creditor(
+        self, tx: Tx, invoice: Invoice | None, *, amount_msat: Msat
+    ) -> LedgerAccount:
+        """Who gets it. What nobody can be credited waits in suspense."""
+        if invoice is None:
+            return SUSPENSE
+        if await ledger.has_room(tx, invoice.account_id, amount_msat=amount_msat):
+            return available(invoice.account_id)
+        log.error("alarm", kind="account_full", invoice_id=invoice.invoice_id)
+        await alarms.raise_alarm(
+            tx,
+            "account_full",
+            subject=invoice.invoice_id,
+            detail=f"{amount_msat} msat wait in suspense",
+            now=self._clock(),
+        )
+        return SUSPENSE
+
+    async def _settle(
+        self, tx: Tx, invoice: Invoice, *, report: InvoiceReport, received_msat: Msat
+    ) -> list[Outgoing]:
+        settled = replace(
+            invoice,
+            state=InvoiceState.SETTLED,
+            received_msat=received_msat,
+            preimage=_proven(report) or invoice.preimage,
+            settled_at=_told_time(report) or self._clock(),
+        )
+        # False for an invoice that was settled inside the ledger before: a second receipt.
+        await invoices.update(tx, settled, expected=UNSETTLED)
+        if self._failures[report.payment_hash] >= NOTIFY_ATTEMPTS:
+            return []
+        return await self._answers.notify(
+            tx,
+            NotificationType.PAYMENT_RECEIVED,
+            account_id=invoice.account_id,
+            made_by=invoice.connection_id,
+            body=transaction.from_invoice(settled, now=self._clock()),
+        )
+
+
+def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
+    """What arrived, which may be more or less than was asked (A18)."""
+    if report.received_msat is not None:
+        received_msat = report.received_msat
+    else:
+        received_msat = report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
+    return Msat(min(max(received_msat, 0), MAX_MSAT))
+
+
+def _proven(report: InvoiceReport) -> Preimage | None:
+    """The preimage, where it is one."""
+    if report.preimage is not None and proves(report.preimage, report.payment_hash):
+        return report.preimage
+    return None
+
+
+def _told_time(report: InvoiceReport) -> int | None:
+    """When it was settled, where that is a time at all."""
+    told_at = report.settled_at
+    return told_at if told_at is not None and 0 < told_at < MAX_TIME else None

@@ -1,0 +1,38 @@
+"""What an operator decided, and why. Written in the transaction of the decision's effect."""
+
+from nwc_service.store.database import Row, Tx
+
+
+async def record(
+    tx: Tx, kind: str, *, subject: str, reason: str, detail: str = "", now: int
+) -> None:
+    await tx.run(
+        "INSERT INTO decision (kind, subject, reason, detail, decided_at)"
+        " VALUES (:kind, :subject, :reason, :detail, :now)",
+        kind=kind,
+        subject=subject,
+        reason=reason,
+        detail=detail,
+        now=now,
+    )
+
+
+async def last_at(tx: Tx, kind: str, *, subject: str) -> int:
+    """When this was decided last; 0 when never."""
+    row = await tx.one(
+        "SELECT max(decided_at) AS decided_at FROM decision"
+        " WHERE kind = :kind AND subject = :subject",
+        kind=kind,
+        subject=subject,
+    )
+    return int(row["decided_at"] or 0) if row else 0
+
+
+async def decisions(tx: Tx, *, subject: str | None = None) -> list[Row]:
+    """The newest first; of one subject where given."""
+    narrowed = "" if subject is None else " WHERE subject = :subject"
+    return await tx.all(
+        "SELECT kind, subject, reason, detail, decided_at FROM decision"
+        f"{narrowed} ORDER BY decision_id DESC LIMIT 1000",
+        subject=subject,
+    )
