@@ -91,7 +91,7 @@ class Reconciler:
             tasks.create_task(_every(SOLVENCY_EVERY_S, self._spender.solvency.check))
             for name in self._backends:
                 tasks.create_task(_every(NODES_EVERY_S, self.ask_node, name))
-                tasks.create_task(_every(INVOICES_EVERY_S, self.sweep_invoices, name))
+                tasks.create_task(self._sweep_invoices_for_ever(name))
                 tasks.create_task(_every(CANCELS_EVERY_S, self.cancel_invoices, name))
                 tasks.create_task(_every(RELEASED_EVERY_S, self.sweep_released, name))
                 tasks.create_task(self._watch(name))
@@ -161,16 +161,20 @@ class Reconciler:
                 await self._alarm("payment_stuck", payment)
 
     async def _ask(self, backend: LightningBackend, payment: Payment) -> None:
+        # Rule H counts from when the node was asked: its answer may be read much later.
+        asked_at = self._clock()
         try:
             outcome = await _look_up(backend, payment)
             if outcome is None:
-                await self._not_found(payment, backend)
+                await self._not_found(payment, backend, asked_at=asked_at)
             else:
                 await self._spender.recorder.record(payment.payment_id, outcome)
         except (BackendUnavailable, TimeoutError):
             return
 
-    async def _not_found(self, payment: Payment, backend: LightningBackend) -> None:
+    async def _not_found(
+        self, payment: Payment, backend: LightningBackend, *, asked_at: int
+    ) -> None:
         """That the node knows nothing now proves nothing, until rule H makes it so."""
         if payment.state is PaymentState.DISPATCHED:
             await self._spender.recorder.record(
@@ -179,7 +183,7 @@ class Reconciler:
         if payment.accepted_at is not None:
             await self._alarm("node_forgot_payment", payment)
         rule_h = backend.release_rules.get(payment.kind) is ReleaseRule.EXPIRY
-        if not rule_h or not payment.is_unpayable(self._clock()):
+        if not rule_h or not payment.is_unpayable(asked_at):
             return
         # A node that was rolled back knows nothing of what it paid: so ask for that first.
         async with asyncio.timeout(CALL_TIMEOUT_S):
@@ -190,7 +194,7 @@ class Reconciler:
             reason=FailReason.EXPIRED,
             proof=Proof(
                 ProofKind.EXPIRY,
-                f"rule H: {backend.name} knew nothing of it at {self._clock()}",
+                f"rule H: {backend.name} knew nothing of it at {asked_at}",
             ),
         )
 
@@ -251,6 +255,14 @@ class Reconciler:
             except Exception:
                 log.exception("backend.stream_failed", backend=name)
             await asyncio.sleep(STREAM_RETRY_S)
+
+    async def _sweep_invoices_for_ever(self, name: BackendName) -> None:
+        """At the start about all of them, without a break: who knows how long it was down."""
+        open_ones = await self._open_invoices(name)
+        for _ in range(0, len(open_ones), SWEEP_AT_MOST):
+            await _alone(self.sweep_invoices(name))
+        await asyncio.sleep(INVOICES_EVERY_S)
+        await _every(INVOICES_EVERY_S, self.sweep_invoices, name)
 
     async def sweep_invoices(self, name: BackendName) -> None:
         """Ask about the open invoices, some each time: streams have gaps (A16)."""

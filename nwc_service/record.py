@@ -69,7 +69,7 @@ class Recorder:
             payment = await payments.payment(tx, payment_id)
             if payment is None or payment.state is not expected:
                 return []
-            if proof.kind is ProofKind.EXPIRY and await is_distrusted(tx, payment.backend):
+            if proof.kind is ProofKind.EXPIRY and not await _may_expire(tx, payment):
                 return []
             return await self._release(tx, payment, proof=proof, outcome=Failed(reason))
 
@@ -222,6 +222,11 @@ class Recorder:
             made_by=payment.connection_id,
             body=transaction.from_payment(payment),
         )
+
+
+async def _may_expire(tx: Tx, payment: Payment) -> bool:
+    """Rule H, once more where it is acted upon: never for what the backend has had."""
+    return payment.accepted_at is None and not await is_distrusted(tx, payment.backend)
 
 
 async def post(

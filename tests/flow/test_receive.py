@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from nwc_service import reconciler
 from nwc_service.backend import BackendUnavailable, Cursor, InvoiceStatus, Unsupported
-from nwc_service.wallet.units import PaymentHash
+from nwc_service.credit import NOTIFY_ATTEMPTS
+from nwc_service.wallet.units import MAX_MSAT, PaymentHash
 from tests.doubles.scripted_backend import ScriptedBackend, hash_of, preimage_of
 from tests.flow.conftest import CREDIT_MSAT, Open
 from tests.flow.parties import Client, JsonObject
@@ -265,3 +267,80 @@ async def test_the_reconciler_outlives_a_database_that_fails_for_a_moment(
 
 async def _has(world: World, available_msat: int) -> bool:
     return (await world.money("alice"))[0] == available_msat
+
+
+# --- after an irreversible event nothing can keep the money from being booked (A17)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"settled_at": 2**70}, id="time-beyond-all-columns"),
+        pytest.param({"settled_at": -5}, id="time-before-all-times"),
+        pytest.param({"preimage": "not hex"}, id="no-preimage"),
+        pytest.param({"preimage": "00" * 32}, id="false-preimage"),
+        pytest.param({"invoice": "\ud800"}, id="text-that-cannot-be-stored"),
+    ],
+)
+async def test_whatever_a_node_writes_the_money_is_booked(
+    world: World, alice: Client, backend: ScriptedBackend, changes: JsonObject
+) -> None:
+    made = await invoice_of(world, alice)
+    report = replace(backend.receive(hash_in(made)), **changes)
+
+    await world.crediter.credit(backend.name, report, cursor=Cursor("1"))
+    await world.tasks.idle()
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    answer = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
+    preimage = answer["result"].get("preimage")
+    assert preimage is None or hash_of(preimage) == made["payment_hash"]
+    assert await world.problems() == ()
+
+
+async def test_a_notification_that_can_never_be_made_keeps_no_money_back(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = backend.receive(hash_in(await invoice_of(world, alice)))
+
+    async def choke(*_arguments: object, **_named: object) -> None:
+        raise UnicodeEncodeError("utf-8", "", 0, 1, "a poison pill")
+
+    monkeypatch.setattr(world.crediter._answers, "notify", choke)
+    for _ in range(NOTIFY_ATTEMPTS):
+        with pytest.raises(UnicodeEncodeError):
+            await world.crediter.credit(backend.name, report, cursor=Cursor("1"))
+        assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+    await world.crediter.credit(backend.name, report, cursor=Cursor("1"))
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    assert await world.problems() == ()
+
+
+async def test_what_an_account_cannot_hold_waits_in_suspense_with_an_alarm(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    made = await invoice_of(world, alice)
+
+    await world.crediter.credit(backend.name, backend.receive(hash_in(made), MAX_MSAT))
+
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+    assert await world.book("suspense") == MAX_MSAT
+    assert await world.alarms() == ["account_full"]
+
+
+async def test_every_open_invoice_is_looked_up_at_the_start(
+    start: Open, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "SWEEP_AT_MOST", 2)
+    async with start() as world:
+        await world.account("alice")
+        alice = await world.connect("alice")
+        made = [await invoice_of(world, alice) for _ in range(7)]
+    for invoice in made:
+        backend.receive(hash_in(invoice))
+    backend.stream.clear()  # nobody tells
+
+    async with start() as world, reconciling(world):
+        await until(lambda: _has(world, 7 * AMOUNT_MSAT))

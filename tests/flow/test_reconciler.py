@@ -10,6 +10,7 @@ from nwc_service.backend import (
     NotSent,
     Outcome,
     PaymentKind,
+    PaymentRef,
     ReleaseRule,
     Settled,
     Unknown,
@@ -334,3 +335,18 @@ async def a_reserved_payment(world: World) -> tuple[Client, Event]:
         await world.tasks.idle()
     assert (await world.payment(HASH)).state is PaymentState.RESERVED
     return alice, request
+
+
+async def test_rule_h_counts_from_when_the_node_was_asked_not_from_when_its_answer_was_read(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process may pause between both, and the send may have arrived in the meantime."""
+    await a_lost_payment(world, alice)
+
+    async def answered_before_a_long_pause(_ref: PaymentRef) -> None:
+        world.clock.advance(10 * SAFE_AFTER_S)
+
+    monkeypatch.setattr(backend, "lookup_payment", answered_before_a_long_pause)
+    await world.look_up()
+
+    assert await world.money("alice") == HELD

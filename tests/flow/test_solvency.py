@@ -1,0 +1,150 @@
+"""Nothing leaves while the backends can spend less than what is owed; what comes in goes on."""
+
+import pytest
+
+from nwc_service import solvency
+from nwc_service.backend import BackendUnavailable, Balance
+from nwc_service.solvency import is_covered
+from nwc_service.wallet.outcome import Unknown
+from tests.doubles.scripted_backend import ScriptedBackend, outside_invoice
+from tests.flow.conftest import CREDIT_MSAT, Open
+from tests.flow.parties import Client
+from tests.flow.world import World
+
+AMOUNT_MSAT = 100_000
+UNTOUCHED = (CREDIT_MSAT, 0)
+
+
+def an_invoice(world: World, number: int = 1) -> str:
+    world.backend.expect(number)
+    return outside_invoice(number, AMOUNT_MSAT, created_at=world.clock())
+
+
+@pytest.mark.parametrize(
+    ("owed_msat", "backed_msat", "required_percent", "covered"),
+    [
+        pytest.param(0, 0, 100, True, id="nothing-owed"),
+        pytest.param(1_000, 1_000, 100, True, id="exactly"),
+        pytest.param(1_000, 999, 100, False, id="one-msat-short"),
+        pytest.param(1_000, 980, 98, True, id="within-the-margin"),
+        pytest.param(1_000, 979, 98, False, id="below-the-margin"),
+        pytest.param(1_000, 1_099, 110, False, id="more-is-required"),
+    ],
+)
+def test_what_is_covered(
+    owed_msat: int, backed_msat: int, required_percent: int, covered: bool
+) -> None:
+    found = is_covered(
+        owed_msat=owed_msat, backed_msat=backed_msat, required_percent=required_percent
+    )
+
+    assert found is covered
+
+
+@pytest.mark.parametrize(
+    ("spendable_msat", "paid"), [(CREDIT_MSAT, True), (CREDIT_MSAT - 1, False)]
+)
+async def test_a_shortfall_stops_what_leaves_with_a_clear_error_and_an_alarm(
+    world: World, alice: Client, backend: ScriptedBackend, spendable_msat: int, paid: bool
+) -> None:
+    backend.spendable_msat = spendable_msat
+    await world.flow.solvency.check()
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
+
+    assert ("result" in answer) is paid
+    assert len(backend.sent) == paid
+    assert await world.alarms() == ([] if paid else ["insolvent"])
+    if not paid:
+        assert answer["error"]["code"] == "INTERNAL"
+        assert "do not cover" in answer["error"]["message"]
+        assert await world.money("alice") == UNTOUCHED
+
+
+async def test_it_goes_on_by_itself_when_there_is_cover_again(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.spendable_msat = 0
+    await world.flow.solvency.check()
+    backend.spendable_msat = CREDIT_MSAT
+    await world.flow.solvency.check()
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
+
+    assert "result" in answer
+    assert await world.alarms() == []
+
+
+async def test_what_comes_in_and_what_stays_inside_goes_on(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    backend.spendable_msat = 0
+    await world.flow.solvency.check()
+
+    made = await world.invoice(bob, AMOUNT_MSAT)
+    answer = await world.call(alice, "pay_invoice", {"invoice": made["invoice"]})
+
+    assert "result" in answer
+    assert (await world.money("bob"))[0] == CREDIT_MSAT + AMOUNT_MSAT
+
+
+async def test_money_that_may_have_left_is_neither_owed_nor_backed(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """A payment in flight has left the node's balance and is still held in the books."""
+    backend.pay_script.append(Unknown())
+    world.pay(alice, an_invoice(world))
+    await world.tasks.idle()
+    available_msat, _ = await world.money("alice")
+
+    backend.spendable_msat = available_msat
+    await world.flow.solvency.check()
+    assert world.flow.solvency.is_covered
+
+    backend.spendable_msat = available_msat - 1
+    await world.flow.solvency.check()
+    assert not world.flow.solvency.is_covered
+
+
+async def test_a_backend_that_tells_no_balance_is_believed_for_a_while(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.flow.solvency.check()
+
+    async def silent() -> Balance:
+        raise BackendUnavailable("not there")
+
+    monkeypatch.setattr(backend, "balance", silent)
+    world.clock.advance(solvency.READING_LASTS_S)
+    await world.flow.solvency.check()
+    assert world.flow.solvency.is_covered
+
+    world.clock.advance(1)
+    await world.flow.solvency.check()
+    assert not world.flow.solvency.is_covered
+
+
+async def test_a_forced_credit_without_cover_stops_what_leaves_at_once(
+    world: World, alice: Client
+) -> None:
+    world.backend.spendable_msat = CREDIT_MSAT
+    await world.accounts.credit("alice", 1, reason="a gift", force=True)
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
+
+    assert answer["error"]["code"] == "INTERNAL"
+    assert await world.count("decision WHERE kind = 'credit_forced'") == 1
+
+
+async def test_what_was_short_is_short_after_a_restart(
+    start: Open, backend: ScriptedBackend
+) -> None:
+    async with start() as world:
+        await world.account("alice", credit_msat=CREDIT_MSAT)
+    backend.spendable_msat = CREDIT_MSAT - 1
+
+    async with start() as world:
+        client = await world.connect("alice")
+        answer = await world.call(client, "pay_invoice", {"invoice": an_invoice(world)})
+
+    assert answer["error"]["code"] == "INTERNAL"
