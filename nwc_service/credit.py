@@ -20,32 +20,13 @@ from nwc_service.store import alarms, invoices, ledger
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.ledger import (
-    SUSPENSE,
-    Entry,
-    EntryKind,
-    LedgerAccount,
-    available,
-    node,
-)
-from nwc_service.wallet.payment import proves
-from nwc_service.wallet.units import MAX_MSAT, BackendName, Msat, PaymentHash, Preimage
+from nwc_service.wallet.receipt import UNSETTLED, receive_entry, settle_invoice
+from nwc_service.wallet.units import MAX_MSAT, BackendName, Msat, PaymentHash
 
 log = structlog.get_logger()
 
 NOTIFY_ATTEMPTS = 3
 """So often a credit may fail before it is booked without its notifications."""
-
-MAX_TIME = 1 << 40
-"""Later than any time that a node can mean."""
-
-UNSETTLED = (
-    InvoiceState.REQUESTED,
-    InvoiceState.PENDING,
-    InvoiceState.ACCEPTED,
-    InvoiceState.EXPIRED,
-    InvoiceState.CANCELED,
-)
 
 
 class Crediter:
@@ -107,22 +88,19 @@ class Crediter:
             now=now,
         ):
             return []
-        account = await self._creditor(tx, invoice, amount_msat=received_msat)
-        entry = Entry(EntryKind.RECEIVE, node(backend), account, received_msat)
+        has_room = invoice is None or await self._has_room(tx, invoice, received_msat)
+        entry = receive_entry(
+            invoice, backend=backend, received_msat=received_msat, has_room=has_room
+        )
         await ledger.post(tx, (entry,), now=now, invoice_id=invoice_id)
         failpoint("in_credit")
         if invoice is None:
             return []
         return await self._settle(tx, invoice, report=report, received_msat=received_msat)
 
-    async def _creditor(
-        self, tx: Tx, invoice: Invoice | None, *, amount_msat: Msat
-    ) -> LedgerAccount:
-        """Who gets it. What nobody can be credited waits in suspense."""
-        if invoice is None:
-            return SUSPENSE
+    async def _has_room(self, tx: Tx, invoice: Invoice, amount_msat: Msat) -> bool:
         if await ledger.has_room(tx, invoice.account_id, amount_msat=amount_msat):
-            return available(invoice.account_id)
+            return True
         log.error("alarm", kind="account_full", invoice_id=invoice.invoice_id)
         await alarms.raise_alarm(
             tx,
@@ -131,19 +109,18 @@ class Crediter:
             detail=f"{amount_msat} msat wait in suspense",
             now=self._clock(),
         )
-        return SUSPENSE
+        return False
 
     async def _settle(
         self, tx: Tx, invoice: Invoice, *, report: InvoiceReport, received_msat: Msat
     ) -> list[Outgoing]:
-        settled = replace(
+        settled = settle_invoice(
             invoice,
-            state=InvoiceState.SETTLED,
             received_msat=received_msat,
-            preimage=_proven(report) or invoice.preimage,
-            settled_at=_told_time(report) or self._clock(),
+            preimage=report.preimage,
+            settled_at=report.settled_at,
+            now=self._clock(),
         )
-        # False for an invoice that was settled inside the ledger before: a second receipt.
         await invoices.update(tx, settled, expected=UNSETTLED)
         if self._failures[report.payment_hash] >= NOTIFY_ATTEMPTS:
             return []
@@ -163,16 +140,3 @@ def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
     else:
         received_msat = report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
     return Msat(min(max(received_msat, 0), MAX_MSAT))
-
-
-def _proven(report: InvoiceReport) -> Preimage | None:
-    """The preimage, where it is one."""
-    if report.preimage is not None and proves(report.preimage, report.payment_hash):
-        return report.preimage
-    return None
-
-
-def _told_time(report: InvoiceReport) -> int | None:
-    """When it was settled, where that is a time at all."""
-    told_at = report.settled_at
-    return told_at if told_at is not None and 0 < told_at < MAX_TIME else None

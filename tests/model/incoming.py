@@ -12,8 +12,9 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from nwc_service.wallet import payment as machine
+from nwc_service.wallet import receipt
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.ledger import Entry, EntryKind, available, changes, node
+from nwc_service.wallet.ledger import Entry, changes
 from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState
 from nwc_service.wallet.units import (
     AccountId,
@@ -251,16 +252,20 @@ class IncomingModel:
             return state
         if state.invoice.state is InvoiceState.SETTLED and not self._intake.credits_settled:
             return state
-        entry = Entry(EntryKind.RECEIVE, node(NODE), available(BOB), AMOUNT_MSAT)
-        settled = replace(
+        entry = receipt.receive_entry(
+            state.invoice, backend=NODE, received_msat=AMOUNT_MSAT, has_room=True
+        )
+        settled = receipt.settle_invoice(
             state.invoice,
-            state=InvoiceState.SETTLED,
             received_msat=AMOUNT_MSAT,
             preimage=PREIMAGE,
             settled_at=NOW,
+            now=NOW,
         )
+        is_unsettled = state.invoice.state in receipt.UNSETTLED
         return _booked(state, (entry,))._replace(
-            invoice=settled, receipts=min(state.receipts + 1, 2)
+            invoice=settled if is_unsettled else state.invoice,
+            receipts=min(state.receipts + 1, 2),
         )
 
     # --- the payment inside the ledger
