@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from nwc_service.accounts import Accounts
-from nwc_service.admin.api import State
 from nwc_service.admin.server import open_admin
+from nwc_service.admin.state import State
 from nwc_service.config import Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
@@ -23,6 +23,7 @@ from nwc_service.methods import resolve_scopes
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Announcer, Relays
+from nwc_service.restore import Mark, use_with_care
 from nwc_service.store import meta
 from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
@@ -49,11 +50,14 @@ class Service:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
-    """Run the service until left. Raises StartError."""
+async def running(settings: Settings, *, restored: str | None = None) -> AsyncIterator[Service]:
+    """Run the service until left. Raises StartError.
+
+    `restored` says why the data directory is older than what has happened since.
+    """
     async with AsyncExitStack() as stack:
         try:
-            service = await _start(settings, stack)
+            service = await _start(settings, stack, restored=restored)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise StartError(where + (error.strerror or str(error))) from error
@@ -62,8 +66,9 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         yield service
 
 
-async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
+async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | None) -> Service:
     edges = await open_edges(settings, stack)
+    await _mark(edges, stack, restored=restored)
     relays: Relays  # bound below, before anything listens
     flow = build_flow(
         edges,
@@ -93,6 +98,16 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Service:
     edges.spawn(flow.reconciler.run())
     edges.spawn(_announce_for_ever(announcer))
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
+
+
+async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) -> None:
+    mark = Mark(edges.db, data_dir=edges.settings.data_dir)
+    detail = restored or await mark.behind()
+    if detail is not None:
+        await use_with_care(edges.db, backends=edges.backends, detail=detail, now=_clock())
+    await mark.keep()
+    stack.push_async_callback(mark.keep)
+    edges.spawn(mark.keep_for_ever())
 
 
 def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayPool:
@@ -190,6 +205,10 @@ async def _serve_admin(
             for name, configured in edges.settings.backends.items()
         },
         node_info=flow.reconciler.node_info,
+        spender=flow.spender,
+        guard=flow.guard,
+        solvency=flow.solvency,
+        required_percent=edges.settings.solvency.required_percent,
         clock=_clock,
     )
     settings = edges.settings

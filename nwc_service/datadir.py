@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_urlsafe
@@ -11,6 +11,8 @@ from secrets import token_urlsafe
 ADMIN_URL = "admin.url"
 ADMIN_TOKEN = "admin.token"  # noqa: S105 (a file name)
 MASTER_KEY = "master.key"
+MARK = "ledger.mark"
+"""How far the books had come: `restore.py`."""
 SERVED = "served.json"
 """What the service runs with, so that other commands read the same books."""
 
@@ -60,6 +62,25 @@ def served(data_dir: Path) -> dict[str, str | None]:
     return found
 
 
+def leave_mark(data_dir: Path, reached: Mapping[str, int]) -> None:
+    write_private(data_dir / MARK, json.dumps(dict(reached)))
+
+
+def mark(data_dir: Path) -> dict[str, int]:
+    """Empty where none was left. Raises ValueError for one that cannot be read."""
+    path = data_dir / MARK
+    try:
+        found: dict[str, int] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise ValueError(
+            f"{path} cannot be read, so a restored database would not be noticed;"
+            " start once with --restored after removing it"
+        ) from None
+    return found
+
+
 def write_private(path: Path, text: str) -> None:
     """Replace the file at once; mode 0600 from its first byte."""
     fresh = path.with_name(path.name + ".new")
@@ -67,4 +88,6 @@ def write_private(path: Path, text: str) -> None:
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)

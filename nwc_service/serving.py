@@ -20,24 +20,36 @@ FIRST_APP = "first-app"
 
 
 def serve(
-    settings: Settings, *, config: Path | None, welcome: bool, as_json: bool
+    settings: Settings,
+    *,
+    config: Path | None,
+    restored: str | None,
+    welcome: bool,
+    as_json: bool,
 ) -> str | None:
     """Serve until SIGINT or SIGTERM. The one line that says why it could not, else None."""
     log.configure(settings.log.level)
     try:
-        asyncio.run(_serve(settings, config=config, welcome=welcome, as_json=as_json))
+        asyncio.run(
+            _serve(settings, config=config, restored=restored, welcome=welcome, as_json=as_json)
+        )
     except StartError as error:
         return str(error)
     return None
 
 
 async def _serve(
-    settings: Settings, *, config: Path | None, welcome: bool, as_json: bool
+    settings: Settings,
+    *,
+    config: Path | None,
+    restored: str | None,
+    welcome: bool,
+    as_json: bool,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running(settings) as service:
+    async with running(settings, restored=restored) as service:
         datadir.leave_served(
             settings.data_dir, config=config, database=settings.database_path.resolve()
         )

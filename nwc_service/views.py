@@ -1,22 +1,40 @@
 """What the operator sees: the JSON objects of the command line and the admin API.
 
 They read one database transaction and write nothing, so they work with the service down too.
+The audit reads many short ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
-from nwc_service.store import alarms, connections, history, invoices, ledger, payments
-from nwc_service.store.audit import audit as run_audit
-from nwc_service.store.database import Tx
+from nwc_service.store import (
+    alarms,
+    connections,
+    decisions,
+    history,
+    invoices,
+    ledger,
+    nodes,
+    payments,
+    trail,
+)
+from nwc_service.store.audit import audit_live
+from nwc_service.store.database import Database, Row, Tx
 from nwc_service.store.history import Query
 from nwc_service.store.ledger import Account
 from nwc_service.wallet.budget import period_start, renews_at
 from nwc_service.wallet.errors import NotFound
 from nwc_service.wallet.invoice import Invoice
-from nwc_service.wallet.payment import Payment
-from nwc_service.wallet.units import AccountId, ConnectionId, InvoiceId, PaymentId
+from nwc_service.wallet.payment import LIVE_STATES, Payment
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    InvoiceId,
+    PaymentHash,
+    PaymentId,
+)
 
 View = dict[str, object]
 RelaysOf = Callable[[Connection], tuple[str, ...]]
@@ -91,15 +109,100 @@ async def payment_list(tx: Tx, *, account_name: str | None, now: int) -> list[Vi
     return [_payment_view(item, names=names, now=now) for item in found]
 
 
-async def payment(tx: Tx, payment_id: str, *, now: int) -> View:
-    found = await payments.payment(tx, PaymentId(payment_id)) or await invoices.invoice(
-        tx, InvoiceId(payment_id)
-    )
+async def payment(tx: Tx, name: str, *, now: int) -> View:
+    """All that the books hold about the payment or invoice of this id or payment hash."""
+    found = await outgoing(tx, name) or await _incoming(tx, name)
     if found is None:
-        raise NotFound(f"there is no payment {payment_id!r}")
+        raise NotFound(f"there is no payment {name!r}")
     owner = await ledger.account(tx, found.account_id)
     names = {owner.account_id: owner.name} if owner else {}
-    return _payment_view(found, names=names, now=now)
+    shown = _payment_view(found, names=names, now=now)
+    if isinstance(found, Invoice):
+        return shown | await _history_in(tx, found)
+    return shown | await _history_out(tx, found)
+
+
+async def outgoing(tx: Tx, name: str) -> Payment | None:
+    """By its id, or by its payment hash: the live or settled one, else the newest."""
+    found = await payments.payment(tx, PaymentId(name))
+    of_hash = [] if found else await trail.payments_of(tx, PaymentHash(name))
+    return next(iter(of_hash), found)
+
+
+async def _incoming(tx: Tx, name: str) -> Invoice | None:
+    found = await invoices.invoice(tx, InvoiceId(name))
+    return found or await trail.invoice_of(tx, PaymentHash(name))
+
+
+async def _history_out(tx: Tx, payment: Payment) -> View:
+    """`final_at` is also when it was released."""
+    proof = payment.proof
+    return {
+        "row_state": payment.state,
+        "kind": payment.kind,
+        "fee_reserve_msat": payment.fee_reserve_msat,
+        "held_msat": payment.held_msat if payment.state in LIVE_STATES else 0,
+        "invoice": payment.invoice,
+        "dispatched_at": payment.dispatched_at,
+        "accepted_at": payment.accepted_at,
+        "expires_at": payment.expires_at,
+        "unpayable_at": payment.unpayable_at,
+        "final_at": payment.settled_at,
+        "preimage": _is_stored(payment),
+        "proof": {"kind": proof.kind, "detail": proof.detail} if proof else None,
+        "same_hash": await _same_hash(tx, payment),
+        "entries": _rows(await trail.entries(tx, payment.payment_id)),
+        "requests": _rows(await trail.requests_of(tx, payment.payment_id)),
+        **await _attention(tx, payment.payment_id),
+    }
+
+
+async def _history_in(tx: Tx, invoice: Invoice) -> View:
+    payment_hash, receipts, requests = invoice.payment_hash, [], []
+    if payment_hash is not None:
+        receipts = await trail.receipts(tx, backend=invoice.backend, payment_hash=payment_hash)
+    if invoice.request_id is not None:
+        requests = await trail.request(tx, invoice.request_id)
+    return {
+        "row_state": invoice.state,
+        "invoice": invoice.invoice,
+        "expires_at": invoice.expires_at,
+        "preimage": _is_stored(invoice),
+        "same_hash": await _same_hash(tx, invoice),
+        "receipts": _rows(receipts),
+        "requests": _rows(requests),
+        **await _attention(tx, invoice.invoice_id),
+    }
+
+
+def _is_stored(item: Invoice | Payment) -> str | None:
+    """Never the preimage itself: whoever has it can take or claim the money."""
+    return None if item.preimage is None else "stored"
+
+
+async def _same_hash(tx: Tx, item: Invoice | Payment) -> list[str]:
+    """What else has this payment hash: earlier attempts, the other side of an internal one."""
+    if item.payment_hash is None:
+        return []
+    invoice = await trail.invoice_of(tx, item.payment_hash)
+    found: list[str] = [
+        payment.payment_id for payment in await trail.payments_of(tx, item.payment_hash)
+    ]
+    if invoice is not None:
+        found.append(invoice.invoice_id)
+    own = item.invoice_id if isinstance(item, Invoice) else item.payment_id
+    return [each for each in found if each != own]
+
+
+async def _attention(tx: Tx, subject: str) -> View:
+    return {
+        "alarms": _rows(await trail.alarms_about(tx, subject)),
+        "decisions": _rows(await decisions.decisions(tx, subject=subject)),
+    }
+
+
+def _rows(rows: list[Row]) -> list[View]:
+    return [dict(row) for row in rows]
 
 
 def _payment_view(item: Invoice | Payment, *, names: dict[AccountId, str], now: int) -> View:
@@ -159,19 +262,56 @@ async def _budget(tx: Tx, connection: Connection, *, now: int) -> View | None:
     }
 
 
+BackendTypes = Mapping[BackendName, str]
+Answering = Container[BackendName] | None
+"""Which backends do, where anybody knows."""
+
+
+async def backend_list(
+    tx: Tx, *, types: BackendTypes, answering: Answering = None
+) -> list[View]:
+    return [await backend(tx, name, types=types, answering=answering) for name in sorted(types)]
+
+
+async def backend(
+    tx: Tx, name: str, *, types: BackendTypes, answering: Answering = None
+) -> View:
+    found = BackendName(name)
+    if found not in types:
+        raise NotFound(f"there is no backend {name!r}")
+    pause = await nodes.paused(tx, found)
+    reading = await nodes.last_reading(tx, found)
+    return {
+        "name": name,
+        "type": types[found],
+        "answering": None if answering is None else found in answering,
+        "spendable_msat": reading["spendable_msat"] if reading else None,
+        "read_at": reading["read_at"] if reading else None,
+        "paused": pause.reason if pause else None,
+        "stops": pause.stops if pause else None,
+        "detail": pause.detail if pause else None,
+        "paused_at": pause.paused_at if pause else None,
+    }
+
+
 async def alarm_list(tx: Tx) -> list[View]:
     """What the operator must look at, oldest first."""
-    return [
-        {name: row[name] for name in ("kind", "subject", "detail", "raised_at")}
-        for row in await alarms.alarms(tx)
-    ]
+    return _rows(await alarms.alarms(tx))
 
 
-async def audit(tx: Tx) -> View:
-    found = await run_audit(tx)
+async def decision_list(tx: Tx) -> list[View]:
+    """What operators decided and why, newest first."""
+    return _rows(await decisions.decisions(tx))
+
+
+async def audit(database: Database, *, now: int, required_percent: int) -> View:
+    """Of each kind of problem the first ones, and how many more there are."""
+    found = await audit_live(database, now=now, required_percent=required_percent)
     return {
         "ok": found.ok,
         "accounts": found.accounts,
         "entries": found.entries,
+        "payments": found.payments,
+        "invoices": found.invoices,
         "problems": list(found.problems),
     }

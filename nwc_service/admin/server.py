@@ -11,7 +11,8 @@ from pathlib import Path
 import uvicorn
 
 from nwc_service import datadir
-from nwc_service.admin.api import State, build
+from nwc_service.admin.api import build
+from nwc_service.admin.state import State
 
 
 @dataclass(frozen=True, slots=True)

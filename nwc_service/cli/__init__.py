@@ -2,7 +2,16 @@
 
 import typer
 
-from nwc_service.cli import account, connection, payment, sandbox, service
+from nwc_service.cli import (
+    account,
+    attention,
+    audit,
+    backend,
+    connection,
+    payment,
+    sandbox,
+    service,
+)
 from nwc_service.cli.one_line import OneLineGroup
 
 app = typer.Typer(
@@ -14,10 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(service.serve)
-app.command("audit")(service.run_audit)
+app.command("audit")(audit.run_audit)
+app.command("alarms")(attention.alarms)
+app.command("decisions")(attention.decisions)
 app.add_typer(account.app, name="account")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
+app.add_typer(backend.app, name="backend")
 app.add_typer(sandbox.app, name="sandbox")
 
 

@@ -5,8 +5,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from rich.table import Table
 from nwc_service import datadir
 from nwc_service.backend import BadRequest, Unsupported
 from nwc_service.config import ConfigError, Settings, default_data_dir, load_settings
-from nwc_service.store.database import StoreError, Work
+from nwc_service.store.database import Database, StoreError, Work
 from nwc_service.store.sqlite import open_sqlite
 from nwc_service.views import View
 from nwc_service.wallet.errors import Refused
@@ -46,6 +47,10 @@ EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported)
 
 class Failure(Exception):
     """What went wrong, in one line."""
+
+
+class NoService(Failure):
+    """None runs, or none ever has."""
 
 
 def fail(message: str) -> NoReturn:
@@ -88,6 +93,17 @@ def look(
     *,
     account: str | None = None,
 ) -> T:
+    """What one snapshot shows; see `inspect`."""
+    return inspect(data_dir, path, lambda database: database.read(work), account=account)
+
+
+def inspect(
+    data_dir: Path | None,
+    path: Sequence[str],
+    work: Callable[[Database], Awaitable[T]],
+    *,
+    account: str | None = None,
+) -> T:
     """Read the database itself, so that it works while the service is down; or ask the service
     that `NWC_ADMIN_URL` names, whose database may be elsewhere."""
     if os.environ.get("NWC_ADMIN_URL"):
@@ -96,7 +112,7 @@ def look(
 
     async def run() -> T:
         async with open_sqlite(_database_path(data_dir), read_only=True) as database:
-            return await database.read(work)
+            return await work(database)
 
     with failing_in_one_line():
         return asyncio.run(run())
@@ -112,29 +128,48 @@ def call(
 ) -> Any:
     """Ask the running service through its admin API; the JSON of its answer."""
     with failing_in_one_line():
-        url, token = _admin(settings(data_dir).data_dir)
-        address = "/".join(
-            [url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)]
-        )
-        import httpx  # only here: it takes long to load
+        return _request(data_dir, method, path=path, body=body, query=query)
 
+
+def ask(data_dir: Path | None, path: Sequence[str]) -> Any | None:
+    """What only the running service knows; None where none runs."""
+    with failing_in_one_line():
         try:
-            response = httpx.request(
-                method,
-                address,
-                json=body,
-                params=query,
-                headers={"Authorization": f"Bearer {token}"},
-                timeout=REQUEST_TIMEOUT_S,
-                trust_env=False,
-            )
-        except httpx.ConnectError as error:
-            raise Failure(f"no service answers at {url}: is it running?") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Failure(f"the service at {url} did not answer: {error!r}") from error
-        if response.is_error:
-            raise Failure(_detail(response))
-        return response.json()
+            return _request(data_dir, "GET", path=path)
+        except NoService:
+            return None
+
+
+def _request(
+    data_dir: Path | None,
+    method: str,
+    *,
+    path: Sequence[str],
+    body: Mapping[str, object] | None = None,
+    query: Mapping[str, str] | None = None,
+) -> Any:
+    """Raises Failure."""
+    url, token = _admin(settings(data_dir).data_dir)
+    address = "/".join([url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)])
+    import httpx  # only here: it takes long to load
+
+    try:
+        response = httpx.request(
+            method,
+            address,
+            json=body,
+            params=query,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=REQUEST_TIMEOUT_S,
+            trust_env=False,
+        )
+    except httpx.ConnectError as error:
+        raise NoService(f"no service answers at {url}: is it running?") from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Failure(f"the service at {url} did not answer: {error!r}") from error
+    if not response.is_success:
+        raise Failure(_detail(response))
+    return response.json()
 
 
 def _admin(data_dir: Path) -> tuple[str, str]:
@@ -143,7 +178,7 @@ def _admin(data_dir: Path) -> tuple[str, str]:
         url = url or (data_dir / datadir.ADMIN_URL).read_text().strip()
         token = token or (data_dir / datadir.ADMIN_TOKEN).read_text().strip()
     except FileNotFoundError as error:
-        raise Failure(
+        raise NoService(
             f"{error.filename} is missing: start the service first (nwc-service serve)"
         ) from error
     if not re.fullmatch(r"[!-~]+", token):
@@ -167,7 +202,7 @@ def show(view: View, *, as_json: bool) -> None:
     for name, value in view.items():
         lines = value if isinstance(value, list) and value and _is_rows(value) else [value]
         for line in lines:
-            print(f"{name:<{width}}  {_text(line)}".rstrip())
+            print(f"{name:<{width}}  {_text(line, name)}".rstrip())
 
 
 def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) -> None:
@@ -176,20 +211,27 @@ def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) ->
         return
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(_text(row[column]) for column in columns))
+        table.add_row(*(_text(row[column], column) for column in columns))
     # As wide as it must be: an id that is cut cannot be copied.
-    Console(width=MAX_WIDTH, soft_wrap=True).print(table)
+    Console(width=MAX_WIDTH, soft_wrap=True, markup=False, emoji=False).print(table)
 
 
 def _is_rows(values: list[object]) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
-def _text(value: object) -> str:
+def _text(value: object, name: str = "") -> str:
     if value is None:
         return "-"
+    if isinstance(value, int) and name.endswith("_at"):
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return " ".join(map(str, value)) or "-"
     if isinstance(value, dict):
-        return " ".join(f"{name}={_text(part)}" for name, part in value.items())
-    return str(value)
+        return " ".join(f"{name}={_text(part, name)}" for name, part in value.items())
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """What a client or a node wrote must not steer the operator's terminal."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -1,12 +1,11 @@
-"""nwc-service serve and nwc-service audit."""
+"""nwc-service serve."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nwc_service import views
-from nwc_service.cli.common import DataDir, Json, fail, failing_in_one_line, look, show
+from nwc_service.cli.common import DataDir, Json, fail, failing_in_one_line
 from nwc_service.config import load_settings
 
 
@@ -17,6 +16,15 @@ def serve(
     welcome: Annotated[
         bool, typer.Option("--welcome", help="Make a first account and connection.")
     ] = False,
+    restored: Annotated[
+        str | None,
+        typer.Option(
+            "--restored",
+            metavar="REASON",
+            help="After a restore from a backup: execute no older request, and send nothing"
+            " until `backend resume`.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -26,14 +34,8 @@ def serve(
 
     with failing_in_one_line():
         settings = load_settings(file=config, data_dir=data_dir)
-    problem = serve_until_stopped(settings, config=config, welcome=welcome, as_json=as_json)
+    problem = serve_until_stopped(
+        settings, config=config, restored=restored, welcome=welcome, as_json=as_json
+    )
     if problem is not None:
         fail(problem)
-
-
-def run_audit(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Recompute every balance from the entries; exit 1 on any problem."""
-    view = look(data_dir, ["audit"], views.audit)
-    show(view, as_json=as_json)
-    if not view["ok"]:
-        raise typer.Exit(1)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nwc_service.store.database import Tx
+from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.units import BackendName, Msat
 
 
@@ -103,3 +103,10 @@ async def readings_msat(tx: Tx, *, since: int) -> dict[BackendName, Msat]:
         "SELECT backend, spendable_msat FROM reading WHERE read_at >= :since", since=since
     )
     return {BackendName(row["backend"]): Msat(row["spendable_msat"]) for row in rows}
+
+
+async def last_reading(tx: Tx, backend: BackendName) -> Row | None:
+    """However old it is."""
+    return await tx.one(
+        "SELECT spendable_msat, read_at FROM reading WHERE backend = :backend", backend=backend
+    )

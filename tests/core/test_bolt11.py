@@ -44,6 +44,7 @@ def test_every_valid_example_of_the_spec_is_read(vector: dict[str, str]) -> None
     assert decoded.created_at in (1_496_314_658, 1_572_468_703)
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     "vector",
     [pytest.param(v, id=v["case"]) for v in VECTORS["invalid"]],
@@ -124,6 +125,7 @@ def test_the_same_arguments_give_the_same_invoice() -> None:
     assert encoded() == encoded()
 
 
+@pytest.mark.attack("A5")
 def test_the_checksum_and_the_signature_are_those_of_an_independent_writer() -> None:
     features = number(1 << 14 | 1 << 8)
     fields = [S, P, D, ("x", number(3600)), ("c", number(18)), ("9", features)]

@@ -36,6 +36,7 @@ def with_last_bit_set(field: Field) -> Field:
     return tag, [*content[:-1], content[-1] | 1]
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     ("prefix", "amount_msat"),
     [
@@ -52,6 +53,7 @@ def test_amounts(prefix: str, amount_msat: int | None) -> None:
     assert bolt11.decode(invoice_of(GOOD, prefix=prefix)).amount_msat == amount_msat
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     "prefix",
     [
@@ -96,6 +98,7 @@ def test_the_prefix_names_the_network(prefix: str, network: str) -> None:
     assert bolt11.decode(invoice_of(GOOD, prefix=prefix + "10u")).network == network
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -185,6 +188,7 @@ def test_a_field_without_its_whole_header_is_refused(rest: Words) -> None:
         bolt11.decode(sealed("lnbcrt", [0] * 7 + whole[:110] + rest))
 
 
+@pytest.mark.attack("A5")
 def test_the_other_signature_that_anybody_can_make_of_one_is_refused() -> None:
     good = invoice_of(GOOD)
     data = [CHARSET.index(char) for char in good.rpartition("1")[2]]
@@ -239,6 +243,7 @@ def test_text_that_is_no_bech32_of_one_case_is_refused(text: str) -> None:
         bolt11.decode(text)
 
 
+@pytest.mark.attack("A5")
 def test_the_length_is_capped_before_anything_else() -> None:
     with pytest.raises(InvalidInvoice, match="too long"):
         bolt11.decode("\u212a" * (bolt11.MAX_INVOICE_LENGTH + 1))
@@ -253,6 +258,7 @@ def test_an_invoice_of_the_greatest_length_is_read() -> None:
     assert bolt11.decode(text).payment_hash == HASH
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     "text",
     [
@@ -300,6 +306,7 @@ def test_any_fields_signed_well_are_read_or_refused(prefix: str, fields: list[Fi
     decodes_or_refuses(invoice_of(fields, prefix=prefix))
 
 
+@pytest.mark.attack("A5")
 @given(prefix=prefixes, data=st.lists(st.integers(0, 31), min_size=1, max_size=300))
 def test_any_words_signed_well_are_read_or_refused(prefix: str, data: Words) -> None:
     decodes_or_refuses(sealed(prefix, data))

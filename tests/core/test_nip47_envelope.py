@@ -198,6 +198,7 @@ def test_every_message_takes_fresh_entropy() -> None:
 SECRET_WORDS = '{"method": "pay_invoice", "params": {"invoice": "lnbcrt1secret"}}'
 
 
+@pytest.mark.attack("A30")
 @pytest.mark.parametrize(
     ("content", "encryption"),
     [
@@ -244,6 +245,7 @@ def test_params(plaintext: str, params: Mapping[str, object]) -> None:
     assert parse_request(plaintext) == Request("m", params)
 
 
+@pytest.mark.attack("A6")
 @pytest.mark.parametrize(
     "plaintext",
     [

@@ -68,6 +68,7 @@ def test_every_field_is_there_with_its_type_and_none_is_null(row: dict[str, obje
     assert always == FIELDS
 
 
+@pytest.mark.attack("A19")
 @pytest.mark.parametrize("row", ROWS)
 def test_settled_at_and_preimage_are_told_only_once_settled(row: dict[str, object]) -> None:
     settled = row["state"] == "settled"
@@ -126,12 +127,14 @@ def test_an_expired_invoice_that_settled_is_settled() -> None:
     assert row["state"] == "settled"
 
 
+@pytest.mark.attack("A19")
 def test_a_preimage_that_the_node_told_early_is_not_passed_on() -> None:
     row = transaction.from_invoice(an_invoice(preimage=PREIMAGE), now=NOW)
 
     assert row["preimage"] == ""
 
 
+@pytest.mark.attack("A18")
 def test_what_arrived_counts_once_settled() -> None:
     row = transaction.from_invoice(a_settled_invoice(received_msat=150_000), now=NOW)
 

@@ -146,6 +146,7 @@ BAD_PUBLIC_KEYS = [
 ]
 
 
+@pytest.mark.attack("A30")
 @pytest.mark.parametrize("text", BAD_PUBLIC_KEYS)
 def test_a_bad_public_key_is_refused_everywhere(text: str) -> None:
     keypair = Keypair(b"\x01" * 32)
@@ -197,6 +198,7 @@ def test_any_changed_byte_breaks_a_signature(secret: bytes, position: int, flip:
     assert not verify(keypair.public_key, bytes(both[:32]), signature=bytes(both[32:]))
 
 
+@pytest.mark.attack("A31")
 def test_a_secret_is_never_shown_copied_or_pickled() -> None:
     secret = bytes(range(1, 33))
     keypair = Keypair(secret)

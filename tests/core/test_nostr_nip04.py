@@ -69,6 +69,7 @@ CONTENT = nip04.encrypt("hello", shared_x=SHARED_X, iv=IV)
 BLOCK = b64encode(bytes(16)).decode()
 
 
+@pytest.mark.attack("A30")
 @pytest.mark.parametrize(
     "content",
     [

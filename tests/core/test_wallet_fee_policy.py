@@ -27,6 +27,7 @@ def test_floor_and_share(amount_msat: int, reserve_msat: int) -> None:
     assert POLICY.reserve_msat(Msat(amount_msat), cap_msat=None) == reserve_msat
 
 
+@pytest.mark.attack("A3")
 @pytest.mark.parametrize(
     ("cap_msat", "reserve_msat"),
     [
@@ -47,6 +48,7 @@ def test_a_policy_may_reserve_nothing() -> None:
     assert policy.reserve_msat(Msat(MAX_MSAT), cap_msat=None) == 0
 
 
+@pytest.mark.attack("A3")
 @given(st.integers(1, MAX_MSAT), st.integers(0, 1_000_000), st.integers(0, MAX_MSAT))
 def test_the_share_is_never_rounded_down_and_by_less_than_one_msat_up(
     amount_msat: int, share_ppm: int, floor_msat: int

@@ -38,6 +38,7 @@ def test_both_sides_settle_with_the_preimage_and_without_a_fee() -> None:
     )
 
 
+@pytest.mark.attack("A2")
 def test_the_stored_amount_counts_and_not_the_presented_one() -> None:
     payment = a_payment(state=PaymentState.RESERVED, amount_msat=1)
 
@@ -55,6 +56,7 @@ def test_only_a_pending_invoice_is_settled_in_the_ledger(state: InvoiceState) ->
     assert settle_internally(a_payment(), invoice, preimage=PREIMAGE, now=NOW) is None
 
 
+@pytest.mark.attack("A10")
 @pytest.mark.parametrize(
     ("now", "settles"),
     [

@@ -226,6 +226,7 @@ def test_a_release_gives_back_what_was_reserved() -> None:
     )
 
 
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     ("preimage", "payment_hash", "expected"),
     [
@@ -234,6 +235,10 @@ def test_a_release_gives_back_what_was_reserved() -> None:
         pytest.param("", hash_of(PREIMAGE), False, id="none"),
         pytest.param("1", hash_of(PREIMAGE), False, id="half-a-byte"),
         pytest.param("zz" * 32, hash_of(PREIMAGE), False, id="not-hex"),
+        pytest.param("00", hash_of("00"), False, id="one-byte"),
+        pytest.param("00" * 33, hash_of("00" * 33), False, id="too-long"),
+        pytest.param(f" {PREIMAGE}", hash_of(PREIMAGE), False, id="with-a-space"),
+        pytest.param("AA" * 32, hash_of("AA" * 32), False, id="in-upper-case"),
         pytest.param(PREIMAGE, hash_of(PREIMAGE).upper(), False, id="hash-in-upper-case"),
     ],
 )
@@ -263,6 +268,7 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
 )
 
 
+@pytest.mark.attack("A4")
 @given(payments, outcomes)
 def test_held_money_goes_all_at_once_or_not_at_all(payment: Payment, outcome: Outcome) -> None:
     after, entries = apply_outcome(payment, outcome, now=NOW)
@@ -273,6 +279,7 @@ def test_held_money_goes_all_at_once_or_not_at_all(payment: Payment, outcome: Ou
     assert held_msat == (-payment.held_msat if ends else 0)
 
 
+@pytest.mark.attack("A3")
 @given(payments, outcomes)
 def test_a_user_never_pays_more_than_was_reserved(payment: Payment, outcome: Outcome) -> None:
     _, entries = apply_outcome(payment, outcome, now=NOW)
@@ -291,6 +298,7 @@ def test_every_entry_moves_a_positive_amount(payment: Payment, outcome: Outcome)
     assert all(entry.amount_msat > 0 for entry in entries)
 
 
+@pytest.mark.attack("A4")
 @given(payments, st.lists(outcomes, max_size=6))
 def test_a_payment_leaves_its_live_states_once(payment: Payment, later: list[Outcome]) -> None:
     seen = [payment.state]

@@ -9,6 +9,7 @@ def test_no_amount_is_larger_than_all_bitcoin() -> None:
     assert msat_from_sat(Sat(21_000_000 * 10**8)) == MAX_MSAT
 
 
+@pytest.mark.attack("A3")
 @pytest.mark.parametrize(
     ("amount_msat", "amount_sat"), [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2)]
 )

@@ -46,6 +46,7 @@ async def test_ports_and_connections_are_the_same_after_a_restart(tmp_path: Path
     assert ConnectionUri.parse(third).relays == ConnectionUri.parse(uri).relays
 
 
+@pytest.mark.attack("A34")
 async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) -> None:
     async with service_process(tmp_path / "data") as service:
         url = str(service.admin.base_url)
@@ -53,7 +54,10 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
             health, ready = await stranger.get("/healthz"), await stranger.get("/readyz")
             refused = {
                 path: (await stranger.get(f"/api/v1/{path}")).status_code
-                for path in ("accounts", "connections", "payments", "audit")
+                for path in (
+                    *("accounts", "connections", "payments", "backends"),
+                    *("alarms", "decisions", "audit"),
+                )
             }
             made = await stranger.post("/api/v1/accounts", json={"name": "never"})
         accounts = await service.call("GET", "accounts")
@@ -68,6 +72,8 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
             "backends": {"sandbox": True},
             "relays": True,
             "alarms": 0,
+            "paused": {},
+            "solvency": {"covered": True},
             "notice": "simulated Lightning: no real money moves",
         },
     )
@@ -76,6 +82,7 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
     assert accounts == []
 
 
+@pytest.mark.attack("A31")
 async def test_what_it_keeps_is_its_owners_alone(tmp_path: Path) -> None:
     data_dir = tmp_path / "deep" / "data"
 
@@ -112,6 +119,7 @@ async def test_with_json_it_tells_where_it_is_once_it_is_there(tmp_path: Path) -
     assert told["data_dir"] == str(data_dir)
 
 
+@pytest.mark.attack("A1")
 async def test_one_service_at_a_time_on_a_data_directory(tmp_path: Path) -> None:
     async with service_process(tmp_path / "data") as service:
         said = await refused_start(service.data_dir)

@@ -100,6 +100,9 @@ class Books:
             await invoices.insert(tx, invoice)
             await payments.insert(tx, payment)
             await ledger.post(tx, (entry,), now=NOW, payment_id=payment.payment_id)
+            await invoices.queue_cancellation(
+                tx, backend=invoice.backend, payment_hash=payment.payment_hash, now=NOW
+            )
 
         await self.database.write(work)
 

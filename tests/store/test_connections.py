@@ -99,6 +99,7 @@ async def test_a_revoke_counts_for_who_holds_an_older_copy(books: Books) -> None
     assert not await books.database.read(lambda tx: connections.is_live(tx, older, now=NOW))
 
 
+@pytest.mark.attack("A20")
 async def test_another_accounts_connection_is_not_live_here(books: Books) -> None:
     await books.connect()
     forged = a_connection(account_id=BOB)
@@ -143,6 +144,7 @@ async def test_a_budget_is_never_passed(
     )
 
 
+@pytest.mark.attack("A1")
 async def test_a_budget_is_never_passed_by_many_at_once(books: Books) -> None:
     await books.connect(budget=BUDGET)
 

@@ -96,6 +96,7 @@ async def test_a_reader_that_raises_gets_its_own_error(database: Database) -> No
     assert found == []
 
 
+@pytest.mark.attack("A24")
 async def test_who_stops_waiting_stops_nobody_else(database: Database) -> None:
     impatient = asyncio.create_task(database.write(putting("impatient")))
     patient = asyncio.create_task(database.write(putting("patient")))

@@ -108,6 +108,7 @@ async def test_of_two_who_settle_one_does(books: Books) -> None:
     assert results.count(True) == 1
 
 
+@pytest.mark.attack("A2")
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -142,6 +143,7 @@ async def test_a_node_speaks_for_its_own_invoices(
     assert (invoice is not None) is found
 
 
+@pytest.mark.attack("A20")
 @pytest.mark.parametrize(
     ("account_id", "connection_id", "found"),
     [
@@ -207,6 +209,7 @@ async def receipt(books: Books, backend: BackendName = NODE, amount_msat: int = 
     )
 
 
+@pytest.mark.attack("A15")
 async def test_a_settlement_is_credited_once_whatever_it_says_the_second_time(
     books: Books,
 ) -> None:
@@ -215,10 +218,12 @@ async def test_a_settlement_is_credited_once_whatever_it_says_the_second_time(
     assert row["amount_msat"] == 5
 
 
+@pytest.mark.attack("A15")
 async def test_a_settlement_of_another_node_is_another(books: Books) -> None:
     assert [await receipt(books), await receipt(books, OTHER_NODE)] == [True, True]
 
 
+@pytest.mark.attack("A15")
 async def test_of_many_reports_of_one_settlement_one_is_credited(books: Books) -> None:
     results = await asyncio.gather(*(receipt(books) for _ in range(20)))
 

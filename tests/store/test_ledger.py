@@ -101,6 +101,7 @@ async def test_an_account_that_does_not_exist_has_nothing_to_give(books: Books) 
         await books.credit(AccountId("nobody"), 1)
 
 
+@pytest.mark.attack("A6")
 async def test_no_account_holds_more_than_all_bitcoin(books: Books, driver: Driver) -> None:
     await books.credit(ALICE, MAX_MSAT)
 
@@ -123,6 +124,7 @@ async def test_an_entry_remembers_what_it_was_for(books: Books) -> None:
     assert list(row.values()) == ["p", None, "a gift", NOW]
 
 
+@pytest.mark.attack("A1")
 async def test_of_many_who_want_the_last_money_only_as_many_get_it(books: Books) -> None:
     await books.credit(ALICE, 100)
 

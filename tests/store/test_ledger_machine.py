@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -228,6 +229,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.run(self.books.problems()) == ()
 
 
+@pytest.mark.attack("A1")
 def test_no_sequence_of_movements_loses_or_makes_money(driver: Driver) -> None:
     machine = type("Machine", (LedgerMachine,), {"driver": driver})
 

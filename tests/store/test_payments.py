@@ -70,6 +70,7 @@ async def test_what_is_not_there_is_none(books: Books) -> None:
     assert await books.database.read(lambda tx: payments.standing(tx, HASH)) is None
 
 
+@pytest.mark.attack("A12")
 @pytest.mark.parametrize("standing", [*LIVE_STATES, PaymentState.SETTLED])
 async def test_a_hash_that_is_live_or_settled_is_burnt_for_every_account(
     standing: PaymentState, books: Books
@@ -90,6 +91,7 @@ async def test_a_hash_that_was_released_may_be_paid_again(books: Books) -> None:
     assert await insert(books, a_payment(payment_id="second"))
 
 
+@pytest.mark.attack("A1", "A12")
 async def test_of_many_payments_of_one_hash_one_stands(books: Books) -> None:
     results = await asyncio.gather(
         *(insert(books, a_payment(payment_id=f"p{number}")) for number in range(20))
@@ -137,6 +139,7 @@ async def test_a_change_of_anything_else_is_not(
     assert await stored(books) == RESERVED
 
 
+@pytest.mark.attack("A1")
 async def test_of_two_who_dispatch_one_does(books: Books) -> None:
     await insert(books, RESERVED)
     dispatched = replace(RESERVED, state=PaymentState.DISPATCHED)
@@ -186,6 +189,7 @@ async def test_live_payments_are_found_and_counted(books: Books) -> None:
     assert (everywhere, of_alice) == (3, 2)
 
 
+@pytest.mark.attack("A20")
 @pytest.mark.parametrize(
     ("account_id", "connection_id", "found"),
     [

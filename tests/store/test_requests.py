@@ -33,6 +33,7 @@ async def test_a_claim_comes_back_as_it_was(books: Books) -> None:
     assert await books.database.read(lambda tx: requests.claimed(tx, "r2")) is None
 
 
+@pytest.mark.attack("A26")
 async def test_a_request_is_claimed_once_for_ever(books: Books) -> None:
     await claim(books)
 

@@ -192,6 +192,7 @@ async def test_a_row_in_order_is_accepted(statement: str, filled: Books) -> None
     await filled.run(statement)
 
 
+@pytest.mark.attack("A6")
 @pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED)
 async def test_the_database_refuses(statement: str, filled: Books, driver: Driver) -> None:
     with pytest.raises(driver.refusals):

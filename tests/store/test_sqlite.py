@@ -69,6 +69,7 @@ async def break_the_commit(tx: Tx) -> None:
     await tx.run("INSERT INTO budget_period VALUES ('no such connection', 0, 0)")
 
 
+@pytest.mark.attack("A25")
 async def test_a_commit_that_fails_is_told_to_all_who_were_in_it(
     database: SqliteDatabase,
 ) -> None:
@@ -92,6 +93,7 @@ async def test_after_a_failed_commit_the_next_one_succeeds(database: SqliteDatab
     assert await database.read(count) == 1
 
 
+@pytest.mark.attack("A25")
 async def test_a_full_disk_undoes_what_does_not_fit(database: SqliteDatabase) -> None:
     async def fill(tx: Tx) -> None:
         row = await tx.one("PRAGMA page_count")
@@ -140,6 +142,7 @@ async def test_a_unit_of_work_awaits_its_own_statements_only(database: SqliteDat
     assert await database.read(count) == 0
 
 
+@pytest.mark.attack("A25")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -159,6 +162,7 @@ async def test_the_file_is_its_owners_alone(database: SqliteDatabase, tmp_path: 
     assert set(modes.values()) == {0o600}
 
 
+@pytest.mark.attack("A6")
 async def test_every_table_is_strict(database: SqliteDatabase) -> None:
     """SQLite would store text in a column of numbers otherwise."""
     tables = await database.read(

@@ -1,0 +1,44 @@
+"""What the admin API works on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fastapi import params
+from pydantic import BaseModel, ConfigDict
+
+from nwc_service.accounts import Accounts
+from nwc_service.answers import Clock
+from nwc_service.backend import LightningBackend, NodeInfo
+from nwc_service.connections import Connections
+from nwc_service.guard import Guard
+from nwc_service.relays import Relays
+from nwc_service.solvency import Solvency
+from nwc_service.spend import Spender
+from nwc_service.store.database import Database
+from nwc_service.wallet.units import BackendName
+
+Wanted = Sequence[params.Depends]
+"""What a request must bring along."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`node_info` has the nodes that answered last time."""
+
+    db: Database
+    books: Database
+    accounts: Accounts
+    connections: Connections
+    relays: Relays
+    backends: Mapping[BackendName, LightningBackend]
+    backend_types: Mapping[BackendName, str]
+    node_info: Mapping[BackendName, NodeInfo]
+    spender: Spender
+    guard: Guard
+    solvency: Solvency
+    required_percent: int
+    clock: Clock
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
