@@ -127,19 +127,29 @@ class Outbox:
             return
         give_up_at = outgoing.created_at + GIVE_UP_STORED_S
         retry_s = FIRST_RETRY_S
+        is_retry = False
         while True:
             left: Outgoing | None = outgoing
             try:
-                left = await self._attempt(connection, outgoing, give_up_at=give_up_at)
+                # After a commit that nobody heard of, only the table knows whether these bytes
+                # were marked or dated anew.
+                if is_retry and not await self._is_open(outgoing):
+                    left = None
+                else:
+                    left = await self._attempt(connection, outgoing, give_up_at=give_up_at)
             except Exception:
                 log.exception("outbox.attempt_failed", connection_id=outgoing.connection_id)
             self._leave(outgoing)
             if left is None:
                 return
+            is_retry = True
             outgoing = left
             self._enter(outgoing)
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _is_open(self, outgoing: Outgoing) -> bool:
+        return await self._db.read(lambda tx: outbox.is_open(tx, outgoing.event_id))
 
     async def _attempt(
         self, connection: Connection, outgoing: Outgoing, *, give_up_at: int

@@ -41,6 +41,9 @@ from nwc_service.wallet.units import BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
 
+STUCK_ALARMS = ("payment_stuck", "node_forgot_payment", "backend_missing")
+"""Raised by the reconciler about payments that stay open; over when they are final."""
+
 INSUFFICIENT = "not enough balance for the amount and the fee reserve"
 
 
@@ -93,11 +96,16 @@ class Recorder:
             if payment is None:
                 raise NotFound(f"there is no outgoing payment {payment_id!r}")
             if payment.state not in (PaymentState.DISPATCHED, PaymentState.UNKNOWN):
-                raise Refused(f"the payment is {payment.state}: nothing is left to resolve")
+                raise Refused(f"the payment is {payment.state}: only a sent one is resolved")
             proof = Proof(ProofKind.OPERATOR, reason)
             now = self._clock()
             await decisions.record(
-                tx, "payment_resolved", subject=payment_id, reason=reason, now=now
+                tx,
+                "payment_resolved",
+                subject=payment_id,
+                reason=reason,
+                detail="unpaid" if isinstance(outcome, Failed) else "paid",
+                now=now,
             )
             if isinstance(outcome, Failed):
                 return await self._release(tx, payment, proof=proof, outcome=outcome)
@@ -150,6 +158,8 @@ class Recorder:
             return []
         if after.state in LIVE_STATES:
             return []
+        for kind in STUCK_ALARMS:
+            await alarms.clear(tx, kind, subject=after.payment_id)
         # The budget before the account, as in TX-A: one order of locks.
         await self._give_budget_back(tx, after)
         await post(tx, entries, now=self._clock(), payment=after)
@@ -185,8 +195,11 @@ class Recorder:
     async def _book_late_success(
         self, tx: Tx, payment: Payment, *, entries: tuple[Entry, ...]
     ) -> None:
-        """A released payment settled after all: the operator's loss, booked once."""
-        if not entries or await ledger.has_overage(tx, payment.payment_id):
+        """A released payment settled after all: the operator's loss, booked once. A hash is
+        paid once by a node, however many attempts at it were given back."""
+        if not entries or await payments.was_paid_late(
+            tx, payment.payment_hash, backend=payment.backend
+        ):
             return
         await post(tx, entries, now=self._clock(), payment=payment)
         for entry in entries:

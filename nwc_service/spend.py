@@ -32,7 +32,7 @@ from nwc_service.wallet.budget import period_start
 from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
-from nwc_service.wallet.outcome import FailReason, Outcome, Unknown
+from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
 from nwc_service.wallet.payment import (
     FeePolicy,
     Payment,
@@ -141,6 +141,14 @@ class Spender:
         except InsufficientBalance as error:
             raise Refused(f"the account has less than {amount_msat} msat available") from error
 
+    async def resolve(
+        self, payment_id: PaymentId, outcome: Settled | Failed, *, reason: str
+    ) -> None:
+        """The operator's last word. Raises NotFound and Refused."""
+        if payment_id in self.active:
+            raise Refused("the payment is being sent just now: wait for what the node says")
+        await self.recorder.resolve(payment_id, outcome, reason=reason)
+
     def resume(self, payment: Payment) -> None:
         """After a crash: RESERVED is proof that nothing was sent, so send or release now."""
         self._start(payment)
@@ -160,6 +168,8 @@ class Spender:
         if internal:
             return _Step(await self._settle_internally(tx, caller, booked=internal))
         if ours is not None and ours.state is InvoiceState.SETTLED:
+            raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
+        if await payments.was_paid_late(tx, payment.payment_hash):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         if self._clock() >= payment.expires_at:
             raise RequestError(ErrorCode.OTHER, "invoice: it has expired")
@@ -203,7 +213,7 @@ class Spender:
     ) -> list[Outgoing]:
         """Both sides, the answer, both notifications and the cancel at the node (I16)."""
         payment, invoice, entries = booked
-        now = self._clock()
+        now = payment.settled_at or self._clock()
         payment = await self._insert(tx, caller, payment=payment)
         if not await invoices.update(tx, invoice, expected=(InvoiceState.PENDING,)):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from nwc_service.store.database import Row, Tx
-from nwc_service.wallet.ledger import Entry, EntryKind, available, changes
+from nwc_service.wallet.ledger import Entry, available, changes
 from nwc_service.wallet.units import MAX_MSAT, AccountId, InvoiceId, Msat, PaymentId
 
 
@@ -83,16 +83,6 @@ async def has_room(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
         " AND available_msat <= :room_msat",
         account_id=account_id,
         room_msat=MAX_MSAT - amount_msat,
-    )
-    return row is not None
-
-
-async def has_overage(tx: Tx, payment_id: PaymentId) -> bool:
-    """Whether the operator has paid for it already."""
-    row = await tx.one(
-        "SELECT 1 AS found FROM entry WHERE payment_id = :payment_id AND kind = :kind",
-        payment_id=payment_id,
-        kind=EntryKind.OVERAGE,
     )
     return row is not None
 

@@ -60,6 +60,16 @@ async def stored_since(tx: Tx, since: int) -> list[Outgoing]:
     return [_outgoing(row) for row in rows]
 
 
+async def is_open(tx: Tx, event_id: str) -> bool:
+    """Whether just this event is still to be published."""
+    row = await tx.one(
+        "SELECT 1 AS found FROM outbox WHERE event_id = :event_id"
+        " AND published_at IS NULL AND abandoned_at IS NULL",
+        event_id=event_id,
+    )
+    return row is not None
+
+
 async def mark_published(tx: Tx, event_id: str, *, now: int) -> None:
     await tx.run(
         "UPDATE outbox SET published_at = :now"

@@ -130,6 +130,21 @@ async def in_doubt_msat(tx: Tx) -> Msat:
     return Msat(int(row["held_msat"]) if row else 0)
 
 
+async def was_paid_late(
+    tx: Tx, payment_hash: PaymentHash, *, backend: BackendName | None = None
+) -> bool:
+    """Whether the operator paid for a success of this hash that came after the release."""
+    through = "" if backend is None else " AND payment.backend = :backend"
+    row = await tx.one(
+        "SELECT 1 AS found FROM payment JOIN entry ON entry.payment_id = payment.payment_id"
+        " WHERE payment.payment_hash = :payment_hash AND payment.state = 'RELEASED'"
+        f" AND entry.kind = 'overage'{through}",
+        payment_hash=payment_hash,
+        backend=backend,
+    )
+    return row is not None
+
+
 async def newest_settled(tx: Tx, backend: BackendName, *, since: int) -> Payment | None:
     """The last that this backend paid since then: it can never become unknown to it."""
     row = await tx.one(
@@ -146,14 +161,15 @@ async def released_after_sending(
 ) -> list[Payment]:
     """Given back since then although they were sent, from `after` on in the order of ids.
 
-    Left out are those whose hash another payment has settled: the node's answer about that
-    hash would be the other's.
+    Left out are those whose hash another payment through this backend has settled or may
+    settle: its answer about that hash would be the other's.
     """
     rows = await tx.all(
         f"{_PAYMENT} WHERE backend = :backend AND state = 'RELEASED'"
         " AND dispatched_at IS NOT NULL AND settled_at >= :since AND payment_id > :after"
         " AND NOT EXISTS (SELECT 1 FROM payment AS other"
-        " WHERE other.payment_hash = payment.payment_hash AND other.state <> 'RELEASED')"
+        " WHERE other.payment_hash = payment.payment_hash AND other.state <> 'RELEASED'"
+        " AND other.backend = payment.backend)"
         " ORDER BY payment_id LIMIT :limit",
         backend=backend,
         since=since,

@@ -223,6 +223,7 @@ _GUARDS = (
         "CREATE INDEX payment_released ON payment (backend, settled_at)"
         " WHERE state = 'RELEASED' AND dispatched_at IS NOT NULL"
     ),
+    "CREATE INDEX payment_released_hash ON payment (payment_hash) WHERE state = 'RELEASED'",
     (
         "CREATE INDEX payment_settled ON payment (backend, settled_at)"
         " WHERE state = 'SETTLED' AND kind <> 'internal'"

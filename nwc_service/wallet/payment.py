@@ -5,6 +5,7 @@ of it afterwards. Nothing but an outcome that the backend states as final, or a 
 proof, gives held money back (`docs/money.md`).
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
@@ -31,6 +32,8 @@ from nwc_service.wallet.units import (
     PaymentId,
     Preimage,
 )
+
+_PREIMAGE = re.compile("[0-9a-f]{64}")
 
 CLOCK_SKEW_S = 120
 """How far the clocks of the service and of a node may be apart."""
@@ -148,11 +151,10 @@ class FeePolicy:
 
 
 def proves(preimage: Preimage, payment_hash: PaymentHash) -> bool:
-    """A preimage that hashes to the payment hash is the only proof of payment."""
-    try:
-        return sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash
-    except ValueError:
+    """A preimage, 32 bytes in hex, that hashes to the payment hash is the only proof."""
+    if not _PREIMAGE.fullmatch(preimage):
         return False
+    return sha256(bytes.fromhex(preimage)).hexdigest() == payment_hash
 
 
 def reserve_entries(payment: Payment) -> tuple[Entry, ...]:

@@ -64,6 +64,7 @@ async def pause(world: World) -> Pause | None:
 # --- counters and identity (I20, A21)
 
 
+@pytest.mark.attack("A21")
 @pytest.mark.parametrize(
     ("then", "paused"),
     [
@@ -102,6 +103,7 @@ async def test_the_highest_count_is_kept_over_a_restart(
         assert await pause(world) is not None
 
 
+@pytest.mark.attack("A21")
 async def test_another_node_behind_the_same_name_is_stopped(
     world: World, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +126,7 @@ async def test_another_node_behind_the_same_name_is_stopped(
 # --- canaries
 
 
+@pytest.mark.attack("A21")
 @pytest.mark.parametrize(
     ("says", "paused"),
     [
@@ -162,6 +165,7 @@ async def test_a_node_that_forgets_for_a_moment_is_asked_again(
     assert len(backend.lookups) == guard.CANARY_ATTEMPTS
 
 
+@pytest.mark.attack("A21")
 async def test_a_node_that_forgot_what_it_received_is_stopped(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -178,6 +182,7 @@ async def test_a_node_that_forgot_what_it_received_is_stopped(
     assert await pause(world) is not None
 
 
+@pytest.mark.attack("A21")
 async def test_a_rolled_back_node_gives_no_money_back_by_knowing_nothing(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -195,6 +200,7 @@ async def test_a_rolled_back_node_gives_no_money_back_by_knowing_nothing(
     assert await pause(world) is not None
 
 
+@pytest.mark.attack("A21")
 async def test_a_rolled_back_node_gives_no_money_back_by_calling_it_failed(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -304,6 +310,7 @@ async def test_the_further_reaching_pause_stands(
 # --- what costs money pauses (A3)
 
 
+@pytest.mark.attack("A3")
 async def test_a_fee_above_the_cap_is_the_operators_and_pauses_the_node(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -338,6 +345,7 @@ async def test_a_late_success_found_by_the_sweep_is_the_operators_loss_and_pause
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A12")
 async def test_what_a_second_payment_of_the_hash_paid_is_no_late_success_of_the_first(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:

@@ -39,6 +39,7 @@ async def revoke(world: World, client: Client) -> None:
 # --- refusals are answers too
 
 
+@pytest.mark.attack("A26")
 async def test_a_refused_payment_is_not_made_when_the_same_event_finds_money_later(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -159,6 +160,7 @@ async def test_a_payment_made_is_not_called_refused_once_its_connection_ends(
 # --- time
 
 
+@pytest.mark.attack("A26")
 @pytest.mark.parametrize(
     ("age_s", "expiration_s", "executed"),
     [
@@ -235,6 +237,7 @@ async def test_after_a_restart_the_same_event_gets_the_same_bytes(
     assert len(backend.sent) == 1
 
 
+@pytest.mark.attack("A27")
 async def test_an_answer_that_may_be_out_already_is_published_again_as_it_was(
     start: Open, backend: ScriptedBackend
 ) -> None:

@@ -29,6 +29,7 @@ async def an_answer_that_no_relay_takes(world: World, client: Client) -> Event:
     return request
 
 
+@pytest.mark.attack("A27")
 async def test_an_answer_waits_for_a_relay_and_is_then_published_as_it_was_signed(
     world: World, alice: Client
 ) -> None:

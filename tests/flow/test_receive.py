@@ -39,6 +39,7 @@ def received(world: World, client: Client) -> list[int]:
     ]
 
 
+@pytest.mark.attack("A15")
 async def test_a_settlement_reported_again_and_again_is_credited_and_told_once(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -55,6 +56,7 @@ async def test_a_settlement_reported_again_and_again_is_credited_and_told_once(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A15")
 async def test_many_reports_of_one_settlement_at_once_are_credited_once(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -68,6 +70,7 @@ async def test_many_reports_of_one_settlement_at_once_are_credited_once(
     assert world.tasks.failures == []
 
 
+@pytest.mark.attack("A22")
 @pytest.mark.parametrize("status", [s for s in InvoiceStatus if s != InvoiceStatus.SETTLED])
 async def test_nothing_is_credited_before_the_node_says_settled(
     world: World, alice: Client, backend: ScriptedBackend, status: InvoiceStatus
@@ -79,6 +82,7 @@ async def test_nothing_is_credited_before_the_node_says_settled(
     assert await world.money("alice") == (CREDIT_MSAT, 0)
 
 
+@pytest.mark.attack("A18")
 @pytest.mark.parametrize(
     "arrived_msat",
     [
@@ -100,6 +104,7 @@ async def test_what_arrived_is_credited_and_told_not_what_was_asked(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A20")
 async def test_a_settlement_that_nobody_asked_for_waits_in_suspense(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -117,6 +122,7 @@ async def test_a_settlement_that_nobody_asked_for_waits_in_suspense(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A11")
 async def test_an_invoice_paid_inside_and_then_from_outside_is_credited_twice(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -134,6 +140,7 @@ async def test_an_invoice_paid_inside_and_then_from_outside_is_credited_twice(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A11")
 async def test_an_invoice_paid_from_outside_is_not_paid_again_inside(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -147,6 +154,7 @@ async def test_an_invoice_paid_from_outside_is_not_paid_again_inside(
     assert backend.sent == []
 
 
+@pytest.mark.attack("A11")
 async def test_an_invoice_paid_inside_is_cancelled_at_its_node_until_that_succeeds(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -159,6 +167,7 @@ async def test_an_invoice_paid_inside_is_cancelled_at_its_node_until_that_succee
     assert backend.canceled == [made["payment_hash"]]
 
 
+@pytest.mark.attack("A10")
 async def test_an_invoice_that_expired_here_is_credited_when_the_node_settles_it_late(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -176,6 +185,7 @@ async def test_an_invoice_that_expired_here_is_credited_when_the_node_settles_it
     assert received(world, alice) == [AMOUNT_MSAT]
 
 
+@pytest.mark.attack("A10")
 async def test_an_expired_invoice_is_not_paid_inside(
     world: World, alice: Client, bob: Client
 ) -> None:
@@ -188,6 +198,7 @@ async def test_an_expired_invoice_is_not_paid_inside(
     assert await world.money("bob") == (CREDIT_MSAT, 0)
 
 
+@pytest.mark.attack("A19")
 async def test_a_preimage_is_shown_only_once_the_money_is_here(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -205,6 +216,7 @@ async def test_a_preimage_is_shown_only_once_the_money_is_here(
 # --- the stream and the sweep
 
 
+@pytest.mark.attack("A16")
 async def test_the_stream_goes_on_after_a_restart_where_it_was_credited(
     start: Open, backend: ScriptedBackend
 ) -> None:
@@ -224,6 +236,7 @@ async def test_the_stream_goes_on_after_a_restart_where_it_was_credited(
         assert len(received(world, alice)) == 3
 
 
+@pytest.mark.attack("A16")
 async def test_a_settlement_that_the_stream_never_tells_is_found_by_the_sweep(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -235,6 +248,7 @@ async def test_a_settlement_that_the_stream_never_tells_is_found_by_the_sweep(
     assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
 
 
+@pytest.mark.attack("A16")
 @pytest.mark.parametrize(
     "error",
     [BackendUnavailable(), ValueError("a field is missing"), Unsupported()],
@@ -272,6 +286,7 @@ async def _has(world: World, available_msat: int) -> bool:
 # --- after an irreversible event nothing can keep the money from being booked (A17)
 
 
+@pytest.mark.attack("A17")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -298,6 +313,7 @@ async def test_whatever_a_node_writes_the_money_is_booked(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A17")
 async def test_a_notification_that_can_never_be_made_keeps_no_money_back(
     world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +334,7 @@ async def test_a_notification_that_can_never_be_made_keeps_no_money_back(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A17")
 async def test_what_an_account_cannot_hold_waits_in_suspense_with_an_alarm(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -330,6 +347,7 @@ async def test_what_an_account_cannot_hold_waits_in_suspense_with_an_alarm(
     assert await world.alarms() == ["account_full"]
 
 
+@pytest.mark.attack("A16")
 async def test_every_open_invoice_is_looked_up_at_the_start(
     start: Open, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

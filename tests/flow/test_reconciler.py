@@ -118,6 +118,7 @@ async def test_one_payment_that_a_node_chokes_on_hides_no_other(
 # --- rule H, and rules that never release by themselves
 
 
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     ("rule", "after_s", "state"),
     [
@@ -174,6 +175,7 @@ async def test_what_a_node_still_holds_after_the_expiry_stays_held(
     assert await world.money("alice") == HELD
 
 
+@pytest.mark.attack("A4")
 async def test_what_a_node_has_held_and_then_forgets_stays_held_for_ever_and_raises_an_alarm(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -186,6 +188,7 @@ async def test_what_a_node_has_held_and_then_forgets_stays_held_for_ever_and_rai
     assert "node_forgot_payment" in await world.alarms()
 
 
+@pytest.mark.attack("A4")
 async def test_a_success_after_rule_h_is_the_operators_loss_and_the_users_money_is_free(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -226,6 +229,7 @@ async def test_the_money_of_a_released_payment_can_be_spent_again(
 # --- alarms
 
 
+@pytest.mark.attack("A7")
 @pytest.mark.parametrize(
     "said",
     [InFlight(), Unknown(), None, BackendUnavailable(), TimeoutError(), KeyError("status")],
@@ -337,6 +341,7 @@ async def a_reserved_payment(world: World) -> tuple[Client, Event]:
     return alice, request
 
 
+@pytest.mark.attack("A4")
 async def test_rule_h_counts_from_when_the_node_was_asked_not_from_when_its_answer_was_read(
     world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

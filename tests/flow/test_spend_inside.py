@@ -72,6 +72,7 @@ async def test_more_than_the_balance_is_not_paid_inside(
     assert await world.money("alice") == (CREDIT_MSAT, 0)
 
 
+@pytest.mark.attack("A2")
 async def test_our_invoice_in_capital_letters_is_our_invoice(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -83,6 +84,7 @@ async def test_our_invoice_in_capital_letters_is_our_invoice(
     assert backend.sent == []
 
 
+@pytest.mark.attack("A2")
 @pytest.mark.parametrize("amount_msat", [1, AMOUNT_MSAT, 5 * AMOUNT_MSAT, None])
 @pytest.mark.parametrize("key", [OUTSIDE_KEY, SERVICE_KEY], ids=["of-another", "of-our-node"])
 async def test_another_invoice_with_the_hash_of_ours_credits_nobody(
@@ -107,6 +109,7 @@ async def test_another_invoice_with_the_hash_of_ours_credits_nobody(
     assert looked_up["result"]["state"] == "pending"
 
 
+@pytest.mark.attack("A1")
 async def test_many_who_pay_one_invoice_at_once_pay_it_once(
     world: World, alice: Client, bob: Client
 ) -> None:

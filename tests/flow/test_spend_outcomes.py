@@ -124,6 +124,7 @@ async def test_an_outcome_moves_a_live_payment_and_its_money_together(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize("state", LIVE)
 @pytest.mark.parametrize(
     ("outcome", "answered"),
@@ -172,6 +173,7 @@ async def test_nothing_that_a_backend_says_later_touches_the_user_of_a_final_pay
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A4")
 async def test_a_success_after_a_release_is_the_operators_loss_and_is_booked_once(
     world: World, alice: Client
 ) -> None:
@@ -186,6 +188,7 @@ async def test_a_success_after_a_release_is_the_operators_loss_and_is_booked_onc
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     "error",
     [
@@ -228,6 +231,7 @@ async def test_a_payment_goes_on_when_the_same_backend_answers_later(
     assert len(backend.sent) == 1
 
 
+@pytest.mark.attack("A3")
 async def test_the_figure_that_is_reserved_is_the_cap_that_the_node_gets(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:

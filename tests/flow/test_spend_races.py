@@ -46,6 +46,7 @@ def an_invoice(world: World, number: int = 1, amount_msat: int | None = AMOUNT_M
 # --- the same request, or the same invoice, more than once
 
 
+@pytest.mark.attack("A26")
 async def test_one_event_delivered_many_times_at_once_is_one_payment_and_one_answer(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -123,6 +124,7 @@ async def test_an_invoice_that_was_paid_gives_the_stored_success_and_costs_nothi
     assert len(backend.sent) == 1
 
 
+@pytest.mark.attack("A12", "A32")
 @pytest.mark.parametrize("outcome", ["in-flight", "settled"])
 async def test_another_account_learns_nothing_of_a_payment_of_the_same_invoice(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend, outcome: str
@@ -160,6 +162,7 @@ async def test_another_amount_for_the_same_invoice_is_another_payment_and_is_ref
     assert [sent.amount_msat for sent in backend.sent] == [AMOUNT_MSAT]
 
 
+@pytest.mark.attack("A2")
 async def test_another_invoice_with_the_same_hash_was_not_paid_with_it(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
@@ -180,6 +183,7 @@ async def _asked(world: World, client: Client, params: dict[str, object]) -> Non
 # --- more at once than there is money, budget or room
 
 
+@pytest.mark.attack("A1")
 async def test_what_is_asked_for_at_once_never_takes_more_than_the_balance(
     world: World, backend: ScriptedBackend
 ) -> None:
@@ -201,6 +205,7 @@ async def test_what_is_asked_for_at_once_never_takes_more_than_the_balance(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A1")
 async def test_what_is_asked_for_at_once_never_passes_the_budget(world: World) -> None:
     await world.account("carol", credit_msat=50 * HELD_MSAT)
     budget = Budget(Msat(2 * HELD_MSAT), Renewal.DAILY)
@@ -236,6 +241,7 @@ async def test_a_budget_gets_back_what_a_payment_did_not_take(world: World) -> N
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A7")
 async def test_open_payments_are_capped_for_one_account_and_for_all(world: World) -> None:
     world.backend.pay_script.extend([InFlight()] * MAX_OPEN)
     apps = []
@@ -266,6 +272,7 @@ async def test_open_payments_are_capped_for_one_account_and_for_all(world: World
     assert all(codes for codes in refused)
 
 
+@pytest.mark.attack("A9")
 async def test_an_account_cannot_pay_itself_with_money_that_it_does_not_have(
     world: World, alice: Client
 ) -> None:
@@ -278,6 +285,7 @@ async def test_an_account_cannot_pay_itself_with_money_that_it_does_not_have(
     assert looked_up["result"]["state"] == "pending"
 
 
+@pytest.mark.attack("A9")
 async def test_an_account_that_pays_itself_has_afterwards_what_it_had(
     world: World, alice: Client
 ) -> None:
@@ -348,6 +356,7 @@ async def test_a_backend_that_never_returns_from_pay_is_asked_in_the_end(
 # --- cancelled at every await
 
 
+@pytest.mark.attack("A24")
 async def test_a_payment_cancelled_at_any_await_ends_once_and_with_the_money_right(
     tmp_path: Path,
 ) -> None:

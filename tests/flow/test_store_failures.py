@@ -43,6 +43,7 @@ def an_invoice(world: World, number: int = 1) -> str:
     return outside_invoice(number, AMOUNT_MSAT, created_at=world.clock())
 
 
+@pytest.mark.attack("A25")
 @pytest.mark.parametrize("restarts", [True, False], ids=["restart", "goes-on"])
 @pytest.mark.parametrize(("table", "event", "when"), STEPS.values(), ids=[*STEPS])
 async def test_a_payment_ends_once_though_one_of_its_transactions_failed(
@@ -89,6 +90,7 @@ INSIDE_STEPS = {
 }
 
 
+@pytest.mark.attack("A11")
 @pytest.mark.parametrize(("table", "event", "when"), INSIDE_STEPS.values(), ids=[*INSIDE_STEPS])
 async def test_a_payment_inside_happens_on_both_sides_or_on_none(
     world: World, alice: Client, bob: Client, table: str, event: str, when: str
@@ -115,6 +117,7 @@ RECEIVE_STEPS = {
 }
 
 
+@pytest.mark.attack("A15")
 @pytest.mark.parametrize(
     ("table", "event", "when"), RECEIVE_STEPS.values(), ids=[*RECEIVE_STEPS]
 )
@@ -183,6 +186,7 @@ async def a_full_disk(world: World) -> AsyncIterator[None]:
         await world.db.write(lift)
 
 
+@pytest.mark.attack("A25")
 async def test_a_disk_that_fills_up_in_a_stream_of_payments_loses_and_doubles_nothing(
     start: Open, backend: ScriptedBackend
 ) -> None:
