@@ -38,6 +38,7 @@ from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.refusals import CONNECTION_ENDED
 
 log = structlog.get_logger()
 
@@ -232,12 +233,15 @@ class Dispatcher:
             self._outbox.resend(stored.connection_id, stored)
 
     async def _refuse_ended(self, caller: Caller) -> None:
-        """What was claimed before the end keeps its one answer, given or still to come."""
+        """What was claimed before the end keeps its one answer, given or still to come.
+
+        What comes after it costs no row, and is told the same words as what came just then.
+        """
         request_id = caller.claim.request_id
         if await self._db.read(lambda tx: requests.claimed(tx, request_id)) is not None:
             await self._repeat(request_id)
         elif self._may_complain(caller.connection):
-            error = RequestError(ErrorCode.UNAUTHORIZED, "this connection has ended")
+            error = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
             self._reply(caller, error_payload(caller.claim.method, error))
 
     async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:

@@ -29,6 +29,7 @@ from nwc_service.store.requests import Claim
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.refusals import CONNECTION_ENDED
 from nwc_service.wallet.units import (
     BackendName,
     InvoiceId,
@@ -118,7 +119,7 @@ class Receiver:
             if await is_distrusted(tx, backend):
                 raise RequestError(ErrorCode.INTERNAL, PAUSED)
             if not await connections.is_live(tx, caller.connection, now=now):
-                raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is not live")
+                raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
             if open_ones >= self._max_open_invoices:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open invoices")

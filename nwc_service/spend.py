@@ -42,6 +42,7 @@ from nwc_service.wallet.payment import (
     reserve_entries,
     settle_internally,
 )
+from nwc_service.wallet.refusals import CONNECTION_ENDED
 from nwc_service.wallet.units import AccountId, BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
@@ -158,7 +159,7 @@ class Spender:
     async def _reserve(self, tx: Tx, caller: Caller, *, payment: Payment) -> _Step:
         await requests.claim(tx, caller.claim, now=self._clock())
         if not await connections.is_live(tx, caller.connection, now=self._clock()):
-            raise RequestError(ErrorCode.UNAUTHORIZED, "this connection is revoked or expired")
+            raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
         standing = await payments.standing(tx, payment.payment_hash)
         if standing is not None:
             return await self._join(tx, caller, payment=payment, standing=standing)

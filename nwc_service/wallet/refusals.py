@@ -22,6 +22,8 @@ _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
     FailReason.OTHER: (ErrorCode.PAYMENT_FAILED, "the payment failed"),
 }
 
+CONNECTION_ENDED = "this connection is revoked or expired"
+
 
 def refusal(outcome: Outcome) -> RequestError:
     reason = outcome.reason if isinstance(outcome, Failed | NotSent) else FailReason.OTHER

@@ -1,0 +1,346 @@
+"""The judge at the end: what users own, what nodes truly did, and what every client heard.
+
+It takes the truth from the nodes, never from the service.
+"""
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from nwc_service.backend import ReleaseRule
+from nwc_service.wallet.ledger import SUSPENSE
+from nwc_service.wallet.units import BackendName, PaymentHash
+from tests.doubles.hostile_node import HostileNode, Paid
+from tests.simulation import invariants
+from tests.simulation.parties import Asked
+from tests.simulation.world import World
+
+CLAIM_S = 40.0
+"""How long a request may be on its way to its claim."""
+OLDEST_S = 115
+NEWEST_S = -55
+
+Row = sqlite3.Row
+LIVE = ("RESERVED", "DISPATCHED", "UNKNOWN")
+
+
+def judge(world: World) -> None:
+    for problem in _problems(world):
+        world.problem(problem)
+
+
+def _problems(world: World) -> Iterator[str]:
+    yield from invariants.audited(world.connection)
+    payments = _all(world, "SELECT * FROM payment ORDER BY payment_id")
+    world.counts["payments"] += len(payments)
+    for payment in payments:
+        if payment["kind"] == "internal":
+            yield from _internal(world, payment)
+        elif payment["state"] in LIVE:
+            yield from _still_open(world, payment)
+        elif payment["state"] == "SETTLED":
+            yield from _settled(world, payment)
+        else:
+            yield from _released(world, payment)
+    yield from _nodes(world, payments)
+    yield from _left_undone(world)
+    yield from _balances(world, payments)
+    yield from _answers(world, {row["payment_id"]: row for row in payments})
+
+
+# --- money out
+
+
+def _settled(world: World, payment: Row) -> Iterator[str]:
+    """The user was charged: the payee has the money, and the fee is the one that was told."""
+    node = world.nodes[payment["backend"]]
+    paid = _paid_by(node, payment)
+    if paid is None:
+        world.counts["created_msat"] += payment["amount_msat"] + payment["fee_msat"]
+        yield f"payment {payment['payment_id']} was charged and never paid"
+        return
+    told_msat = paid.said_fee_msat
+    if told_msat is None or told_msat < 0:
+        told_msat = payment["fee_reserve_msat"]
+    fee_msat = min(told_msat, payment["fee_reserve_msat"])
+    # What it has joined was for whatever amount the liar had been asked for then.
+    own = payment["payment_id"] in node.truth.paid
+    if (own and payment["amount_msat"] != paid.amount_msat) or payment["fee_msat"] != fee_msat:
+        yield f"payment {payment['payment_id']}: the row differs from {paid}"
+    overage_msat = _moved_msat(world, payment, kind="overage")
+    if overage_msat != told_msat - fee_msat:
+        yield f"payment {payment['payment_id']}: the operator bore {overage_msat} of {paid}"
+
+
+def _paid_by(node: HostileNode, payment: Row) -> Paid | None:
+    """By this send, or by another of the hash that the node says it has joined."""
+    own = node.truth.paid.get(payment["payment_id"])
+    others = (p for p in node.truth.paid.values() if p.payment_hash == payment["payment_hash"])
+    return own or next(others, None)
+
+
+def _released(world: World, payment: Row) -> Iterator[str]:
+    """The user has it back: nothing was paid, or a node lied and the operator bore it."""
+    payment_id = payment["payment_id"]
+    overage_msat = _moved_msat(world, payment, kind="overage")
+    world.counts["operator_msat"] += overage_msat
+    node = world.nodes.get(payment["backend"])
+    paid = node.truth.paid.get(payment_id) if node else None
+    if paid is None:
+        if overage_msat and (node is None or _paid_by(node, payment) is None):
+            yield f"payment {payment_id}: {overage_msat} msat of loss, and nothing was paid"
+        return
+    if node is not None and payment_id not in node.truth.denied:
+        world.counts["lost_msat"] += paid.spent_msat
+        yield f"payment {payment_id} was given back and paid: {paid}"
+        return
+    if overage_msat and not _alarms(world, payment_id, "late_success"):
+        yield f"payment {payment_id}: a loss without its alarm"
+    if not overage_msat and not _borne_by_another(world, payment):
+        world.counts["lost_msat"] += paid.spent_msat
+        yield f"payment {payment_id}: its late success was never booked: {paid}"
+
+
+def _borne_by_another(world: World, payment: Row) -> bool:
+    """A later payment of the hash joined what this one had sent: its account has paid it, or
+    the loss is booked with that one."""
+    return bool(
+        _all(
+            world,
+            "SELECT 1 FROM payment WHERE payment_hash = ? AND backend = ?"
+            " AND kind <> 'internal' AND (state = 'SETTLED' OR EXISTS (SELECT 1 FROM entry"
+            " WHERE entry.payment_id = payment.payment_id AND entry.kind = 'overage'))",
+            payment["payment_hash"],
+            payment["backend"],
+        )
+    )
+
+
+def _still_open(world: World, payment: Row) -> Iterator[str]:
+    """Only where the backend has no rule, and with an alarm."""
+    payment_id, backend = payment["payment_id"], BackendName(payment["backend"])
+    if world.rules[backend] is ReleaseRule.EXPIRY:
+        yield f"payment {payment_id} is still {payment['state']} on {backend}"
+    elif not _alarms(world, payment_id, "payment_stuck"):
+        yield f"payment {payment_id} is stuck without an alarm"
+    if payment_id in world.nodes[backend].truth.paid:
+        yield f"payment {payment_id} is open, {backend} has paid it and says so"
+    world.counts["stuck"] += 1
+
+
+def _nodes(world: World, payments: list[Row]) -> Iterator[str]:
+    known = {row["payment_id"] for row in payments}
+    for name, node in world.nodes.items():
+        for our_id, times in node.truth.sends.items():
+            if times > 1 or our_id not in known:
+                yield f"{name} was sent {our_id} {times} times"
+        yield from _receipts(world, name, node)
+
+
+def _left_undone(world: World) -> Iterator[str]:
+    """I16 and the crash matrix: what was queued is done when all works again."""
+    for row in _all(world, "SELECT payment_hash FROM cancellation WHERE done_at IS NULL"):
+        yield f"invoice {row['payment_hash']} was never canceled at its node"
+    for row in _all(
+        world,
+        "SELECT payment_id FROM payment WHERE kind = 'internal' AND NOT EXISTS (SELECT 1"
+        " FROM cancellation WHERE cancellation.payment_hash = payment.payment_hash)",
+    ):
+        yield f"I16: no cancel was queued for internal payment {row['payment_id']}"
+    for row in _all(
+        world,
+        "SELECT event_id FROM outbox WHERE published_at IS NULL AND abandoned_at IS NULL",
+    ):
+        yield f"event {row['event_id']} was never published"
+    for row in _all(world, "SELECT invoice_id FROM invoice WHERE state = 'REQUESTED'"):
+        yield f"invoice {row['invoice_id']} was never made nor refused"
+
+
+# --- money in
+
+
+def _receipts(world: World, name: BackendName, node: HostileNode) -> Iterator[str]:
+    """Each settlement that truly came is credited once, and no other."""
+    rows = _all(
+        world,
+        "SELECT payment_hash, htlc_set, amount_msat FROM receipt WHERE backend = ?",
+        name,
+    )
+    credited = {
+        (PaymentHash(row["payment_hash"]), str(row["htlc_set"])): int(row["amount_msat"])
+        for row in rows
+    }
+    for key in sorted({*credited, *node.truth.received_msat}):
+        booked_msat, came_msat = credited.get(key, 0), node.truth.received_msat.get(key, 0)
+        if booked_msat != came_msat:
+            world.counts["lost_msat"] += max(came_msat - booked_msat, 0)
+            world.counts["created_msat"] += max(booked_msat - came_msat, 0)
+            yield f"{name} received {came_msat} msat for {key}, credited {booked_msat}"
+
+
+def _internal(world: World, payment: Row) -> Iterator[str]:
+    rows = _all(
+        world,
+        "SELECT amount_msat, state FROM invoice WHERE payment_hash = ?",
+        payment["payment_hash"],
+    )
+    if [row["amount_msat"] for row in rows] != [payment["amount_msat"]]:
+        yield f"internal payment {payment['payment_id']} and its invoice differ"
+    if payment["state"] != "SETTLED" or payment["fee_msat"]:
+        yield f"internal payment {payment['payment_id']} is {payment['state']} with a fee"
+
+
+def _balances(world: World, payments: list[Row]) -> Iterator[str]:
+    """What each user owns, computed anew from what happened outside."""
+    owners = {
+        row["payment_hash"]: row
+        for row in _all(world, "SELECT * FROM invoice WHERE payment_hash IS NOT NULL")
+    }
+    due_msat: dict[str, int] = defaultdict(int)
+    for row in _all(world, "SELECT * FROM entry WHERE kind IN ('credit', 'debit')"):
+        sign, side = (1, "destination") if row["kind"] == "credit" else (-1, "source")
+        due_msat[row[side].removeprefix("available:")] += sign * row["amount_msat"]
+    for row in payments:
+        if row["state"] == "SETTLED":
+            due_msat[row["account_id"]] -= row["amount_msat"] + row["fee_msat"]
+        if row["kind"] == "internal":
+            due_msat[owners[row["payment_hash"]]["account_id"]] += row["amount_msat"]
+    for owner, msat in _came(world, owners):
+        due_msat[owner] += msat
+    yield from _differences(world, due_msat)
+
+
+def _came(world: World, owners: Mapping[str, Row]) -> Iterator[tuple[str, int]]:
+    """To whom each settlement belongs: the account whose invoice it paid, or suspense."""
+    for name, node in world.nodes.items():
+        for (payment_hash, _), msat in node.truth.received_msat.items():
+            invoice = owners.get(payment_hash)
+            is_ours = invoice is not None and invoice["backend"] == name
+            yield invoice["account_id"] if invoice and is_ours else SUSPENSE, msat
+
+
+def _differences(world: World, due_msat: Mapping[str, int]) -> Iterator[str]:
+    for account in _all(world, "SELECT * FROM account ORDER BY account_id"):
+        has_msat = account["available_msat"] + account["held_msat"]
+        if has_msat != (due := due_msat.get(account["account_id"], 0)):
+            world.counts["lost_msat"] += max(due - has_msat, 0)
+            world.counts["created_msat"] += max(has_msat - due, 0)
+            yield f"{account['name']} owns {has_msat} msat, it should be {due}"
+    books = _all(world, "SELECT balance_msat FROM book WHERE name = 'suspense'")
+    if sum(row["balance_msat"] for row in books) != due_msat.get(SUSPENSE, 0):
+        yield f"suspense holds {[tuple(b) for b in books]}, not {due_msat.get(SUSPENSE, 0)}"
+    doubled = _all(
+        world,
+        "SELECT reason FROM entry WHERE reason LIKE 'operation%' GROUP BY reason"
+        " HAVING count(*) > 1",
+    )
+    if doubled:
+        yield f"done twice: {[row['reason'] for row in doubled]}"
+
+
+# --- answers
+
+
+def _answers(world: World, payments: dict[str, Row]) -> Iterator[str]:
+    claimed = {row["request_id"]: row for row in _all(world, "SELECT * FROM request")}
+    for request_id, asked in world.asked.items():
+        row = claimed.get(request_id)
+        if row is not None:
+            yield from _answer(world, asked, row=row, payments=payments)
+        elif asked.method in ("pay_invoice", "make_invoice") and not _excused(world, asked):
+            world.counts["unanswered"] += 1
+            yield f"{asked.method} {request_id} was never claimed: {asked.deliveries}"
+        elif asked.method == "get_balance":
+            yield from _balance_told(world, asked)
+
+
+def _answer(world: World, asked: Asked, *, row: Row, payments: dict[str, Row]) -> Iterator[str]:
+    """Exactly one, and it says what became of the payment."""
+    payment = payments.get(row["payment_id"])
+    if not asked.answers:
+        if payment is None or payment["state"] not in LIVE:
+            world.counts["unanswered"] += 1
+            yield f"{asked.method} {row['request_id']} was never answered"
+        return
+    distinct = {json.dumps(payload, sort_keys=True) for payload in asked.answers.values()}
+    if len(distinct) != 1:
+        world.counts["differing"] += 1
+        yield f"{asked.method} {row['request_id']} was answered differently: {distinct}"
+    answer = next(iter(asked.answers.values()))
+    if asked.method == "make_invoice":
+        yield from _issued(world, answer, row=row)
+        return
+    is_paid = payment is not None and payment["state"] == "SETTLED"
+    if (answer["error"] is None) != is_paid:
+        yield f"I13: request {row['request_id']} was told {answer}"
+    elif payment is not None and is_paid:
+        told = (answer["result"]["preimage"], answer["result"]["fees_paid"])
+        if told != (payment["preimage"], payment["fee_msat"]):
+            yield f"I13: request {row['request_id']} was told {answer}"
+
+
+def _issued(world: World, answer: dict[str, object], *, row: Row) -> Iterator[str]:
+    made = _all(
+        world,
+        "SELECT 1 FROM invoice WHERE request_id = ? AND payment_hash IS NOT NULL",
+        row["request_id"],
+    )
+    if (answer["error"] is None) != bool(made):
+        yield f"I13: request {row['request_id']} was told {answer}"
+
+
+def _balance_told(world: World, asked: Asked) -> Iterator[str]:
+    """The last question of each client, when all has come to rest."""
+    life, at, _ = asked.deliveries[-1] if asked.deliveries else (0, 0.0, 0)
+    if not world.is_closing or life != len(world.pasts) - 1 or at < world.timeline.now - 120:
+        return
+    [account] = _all(
+        world,
+        "SELECT available_msat FROM account WHERE account_id = ?",
+        asked.client.connection.account_id,
+    )
+    told = [payload.get("result") for payload in asked.answers.values()]
+    is_live = asked.client.connection.revoked_at is None
+    if is_live and told != [{"balance": account["available_msat"]}]:
+        yield f"get_balance told {told}, it is {account['available_msat']}"
+
+
+def _excused(world: World, asked: Asked) -> bool:
+    """Whether each copy came at a bad time: too old, or just before a crash or a fault."""
+    if asked.client.connection.revoked_at is not None:
+        return True
+    return all(
+        not NEWEST_S < age_s < OLDEST_S or _was_disturbed(world, life, at=at)
+        for life, at, age_s in asked.deliveries
+    )
+
+
+def _was_disturbed(world: World, life: int, *, at: float) -> bool:
+    past = world.pasts[life]
+    ended = past.ended_at is not None and past.ended_at < at + CLAIM_S
+    return ended or any(at - 1 < fault < at + CLAIM_S for fault in past.faults_at)
+
+
+# --- reading
+
+
+def _all(world: World, sql: str, *values: object) -> list[Row]:
+    return world.connection.execute(sql, values).fetchall()
+
+
+def _moved_msat(world: World, payment: Row, *, kind: str) -> int:
+    [row] = _all(
+        world,
+        "SELECT coalesce(sum(amount_msat), 0) AS msat FROM entry"
+        " WHERE payment_id = ? AND kind = ?",
+        payment["payment_id"],
+        kind,
+    )
+    return int(row["msat"])
+
+
+def _alarms(world: World, payment_id: str, kind: str) -> bool:
+    return bool(
+        _all(world, "SELECT 1 FROM alarm WHERE subject = ? AND kind = ?", payment_id, kind)
+    )

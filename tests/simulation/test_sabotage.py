@@ -1,0 +1,251 @@
+"""The simulator sees bugs: each of these is put into the service, and found in some seed."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from nwc_service import outbox as flow_outbox
+from nwc_service import record, spend
+from nwc_service.answers import Answers
+from nwc_service.backend import LightningBackend, PayRequest
+from nwc_service.nip47.connection import Connection
+from nwc_service.reconciler import Reconciler
+from nwc_service.record import Recorder
+from nwc_service.spend import Spender
+from nwc_service.store import connections, invoices, nodes, outbox, requests
+from nwc_service.store.outbox import Outgoing
+from nwc_service.store.requests import AlreadyClaimed
+from nwc_service.wallet import payment as core
+from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
+from nwc_service.wallet.payment import Payment, PaymentState, Proof, ProofKind
+from nwc_service.wallet.units import Msat
+from tests.simulation.scenario import play
+from tests.simulation.world import NEVER_AWAITED, World, run
+
+pytestmark = pytest.mark.filterwarnings(f"ignore:{NEVER_AWAITED}")
+
+SEEDS = range(1, 81)
+
+Patch = pytest.MonkeyPatch
+
+
+def release_on_unknown(patch: Patch) -> None:
+    def apply(payment: Payment, outcome: Outcome, *, now: int) -> Any:
+        if isinstance(outcome, Unknown):
+            outcome = Failed(FailReason.TIMEOUT)
+        return core.apply_outcome(payment, outcome, now=now)
+
+    patch.setattr(record, "apply_outcome", apply)
+
+
+def release_on_not_found(patch: Patch) -> None:
+    async def not_found(
+        self: Reconciler, payment: Payment, _backend: object, **_: object
+    ) -> None:
+        await self._spender.recorder.give_back(
+            payment.payment_id,
+            expected=payment.state,
+            reason=FailReason.OTHER,
+            proof=Proof(ProofKind.NOT_SENT, "not found"),
+        )
+
+    patch.setattr(Reconciler, "_not_found", not_found)
+
+
+def resend_on_not_found(patch: Patch) -> None:
+    async def not_found(
+        self: Reconciler, payment: Payment, backend: LightningBackend, **_: object
+    ) -> None:
+        outcome = await backend.pay(
+            PayRequest(
+                our_id=payment.payment_id,
+                invoice=payment.invoice,
+                payment_hash=payment.payment_hash,
+                amount_msat=payment.amount_msat,
+                amount_is_override=payment.amount_is_override,
+                max_fee_msat=payment.fee_reserve_msat,
+                timeout_s=10,
+            )
+        )
+        await self._spender.recorder.record(payment.payment_id, outcome)
+
+    patch.setattr(Reconciler, "_not_found", not_found)
+
+
+def rule_h_without_margin(patch: Patch) -> None:
+    patch.setattr(Payment, "is_unpayable", lambda self, now: now > self.expires_at)
+
+
+def send_before_it_is_durable(patch: Patch) -> None:
+    dispatch = Spender._dispatch
+
+    async def later(spender: Spender, payment: Payment) -> None:
+        await dispatch(spender, payment)
+
+    async def hasty(self: Spender, payment: Payment) -> Payment | None:
+        self._spawn(later(self, payment))
+        return replace(payment, state=PaymentState.DISPATCHED)
+
+    patch.setattr(Spender, "_dispatch", hasty)
+
+
+def credit_again(patch: Patch) -> None:
+    insert = invoices.insert_receipt
+
+    async def always_new(*arguments: Any, **named: Any) -> bool:
+        await insert(*arguments, **named)
+        return True
+
+    patch.setattr(invoices, "insert_receipt", always_new)
+
+
+def forget_the_claim(patch: Patch) -> None:
+    claim = requests.claim
+
+    async def forgetful(*arguments: Any, **named: Any) -> None:
+        try:
+            await claim(*arguments, **named)
+        except AlreadyClaimed:
+            return
+
+    patch.setattr(requests, "claim", forgetful)
+
+
+def believe_any_preimage(patch: Patch) -> None:
+    patch.setattr(core, "proves", lambda _preimage, _payment_hash: True)
+
+
+def keep_the_rest_of_the_reserve(patch: Patch) -> None:
+    """The user pays the whole reserve, whatever the fee was."""
+
+    def apply(payment: Payment, outcome: Outcome, *, now: int) -> Any:
+        if isinstance(outcome, Settled):
+            outcome = replace(outcome, fee_msat=None)
+        return core.apply_outcome(payment, outcome, now=now)
+
+    patch.setattr(record, "apply_outcome", apply)
+
+
+def book_no_late_success(patch: Patch) -> None:
+    patch.setattr(Recorder, "_book_late_success", _nothing)
+
+
+def keep_the_answer_in_memory(patch: Patch) -> None:
+    patch.setattr(outbox, "insert", _nothing)
+
+
+def answer_before_the_commit(patch: Patch) -> None:
+    """The answer is published by the work itself, which a batch may undo."""
+    store, init = Answers.store, flow_outbox.Outbox.__init__
+    outboxes: list[flow_outbox.Outbox] = []
+
+    async def hasty(self: Answers, *arguments: Any, **named: Any) -> list[Outgoing]:
+        stored = await store(self, *arguments, **named)
+        outboxes[-1].push(stored)
+        return stored
+
+    def remembered(self: flow_outbox.Outbox, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named)
+        outboxes.append(self)
+
+    patch.setattr(flow_outbox.Outbox, "__init__", remembered)
+    patch.setattr(Answers, "store", hasty)
+
+
+def date_anew_what_was_taken(patch: Patch) -> None:
+    resend = flow_outbox.Outbox.resend
+
+    def fresh(self: flow_outbox.Outbox, connection_id: Any, outgoing: Outgoing) -> None:
+        connection = self._directory.by_id(connection_id)
+        if connection is None:
+            return
+        event = self._answers.redate(connection, flow_outbox.event_of(outgoing))
+        resend(self, connection_id, replace(outgoing, event=event.to_json()))
+
+    patch.setattr(flow_outbox.Outbox, "resend", fresh)
+
+
+def look_up_nothing(patch: Patch) -> None:
+    patch.setattr(Reconciler, "look_up_payments", _nothing)
+
+
+def recover_no_answer(patch: Patch) -> None:
+    patch.setattr(flow_outbox.Outbox, "recover", _nothing)
+
+
+def give_no_budget_back(patch: Patch) -> None:
+    patch.setattr(Recorder, "_give_budget_back", _nothing)
+
+
+def reserve_no_fee(patch: Patch) -> None:
+    patch.setattr(
+        spend,
+        "reserve_entries",
+        lambda payment: core.reserve_entries(replace(payment, fee_reserve_msat=Msat(0))),
+    )
+
+
+async def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+async def _true(*_: object, **__: object) -> bool:
+    return True
+
+
+def queue_no_cancel(patch: Patch) -> None:
+    patch.setattr(invoices, "queue_cancellation", _nothing)
+
+
+def send_through_a_paused_backend(patch: Patch) -> None:
+    patch.setattr(nodes, "paused", _nothing)
+
+
+def obey_a_revoked_connection(patch: Patch) -> None:
+    patch.setattr(connections, "is_live", _true)
+    patch.setattr(Connection, "is_live", lambda _self, _now: True)
+
+
+SABOTAGES: dict[Callable[[Patch], None], str] = {
+    release_on_unknown: "given back and paid",
+    release_on_not_found: "given back and paid",
+    resend_on_not_found: "I11",
+    rule_h_without_margin: "rule H|given back and paid",
+    send_before_it_is_durable: "I11",
+    credit_again: "credited",
+    forget_the_claim: "IntegrityError",
+    believe_any_preimage: "I8",
+    keep_the_rest_of_the_reserve: "the row differs",
+    book_no_late_success: "late success was never booked",
+    keep_the_answer_in_memory: "answers, not 1|never answered",
+    answer_before_the_commit: "answered differently",
+    date_anew_what_was_taken: "I12: another answer",
+    look_up_nothing: "stuck without an alarm|is still",
+    recover_no_answer: "never answered|never published",
+    give_no_budget_back: "I15",
+    reserve_no_fee: "I4",
+    queue_no_cancel: "I16",
+    send_through_a_paused_backend: "I20",
+    obey_a_revoked_connection: "I14",
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.__name__)
+def test_the_simulator_finds(sabotage: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    sabotage(monkeypatch)
+
+    assert found_at(SABOTAGES[sabotage]) is not None
+
+
+def found_at(expected: str) -> tuple[int, str] | None:
+    """The first seed that shows this problem, and how."""
+    for seed in SEEDS:
+        world = World(seed)
+        run(world, play)
+        for problem in world.problems:
+            if re.search(expected, problem):
+                return seed, problem
+    return None
