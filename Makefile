@@ -10,7 +10,7 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test lint check format lock clean
+.PHONY: install install-dev real-parts run demo test chaos simulate mutants lint check format lock clean
 
 install: $(VENV)/.run-installed
 
@@ -23,6 +23,18 @@ demo: install-dev
 
 test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)
+
+# A failing seed is named; SEED=n plays that one again and tells all of it.
+simulate: install-dev
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
+
+# A failing episode is named by its seed, and leaves its directory.
+chaos: install-dev
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),300) $(if $(SEED),--seed $(SEED)) $(CHAOS)
+
+# Each bug that is sown must be seen; MUTANTS="-v --only 004" shows how one is.
+mutants: install-dev
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 lint: install-dev
 	$(BIN)/ruff format --check .

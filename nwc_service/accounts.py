@@ -37,7 +37,9 @@ class Accounts:
         if not NAME.fullmatch(name):
             raise Refused(f"account name {name!r} is not of [a-z0-9._-], 1 to 64 characters")
         account = Account(AccountId(token_hex(16)), name, Msat(0), Msat(0), self._clock())
-        if not await self._db.write(lambda tx: ledger.create_account(tx, account)):
+        created = await self._db.write(lambda tx: ledger.create_account(tx, account))
+        failpoint("after_account_create")
+        if not created:
             raise Refused(f"there is an account {name!r} already")
         return account
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nwc_service.accounts import Accounts
 from nwc_service.answers import Clock
 from nwc_service.directory import Directory
+from nwc_service.failpoint import failpoint
 from nwc_service.keyring import Keyring
 from nwc_service.nip47 import uri
 from nwc_service.nip47.connection import Connection
@@ -107,6 +108,7 @@ class Connections:
             expires_at=None if wish.expires_in_s is None else now + wish.expires_in_s,
         )
         await self._db.write(lambda tx: connections.insert(tx, connection))
+        failpoint("after_connection_create")
         self._directory.put(connection)
         await self._announce(connection)
         return Created(connection, self._uri(connection, secret) if secret else None)
@@ -118,6 +120,7 @@ class Connections:
             raise NotFound(f"there is no connection {connection_id!r}")
         now = self._clock()
         await self._db.write(lambda tx: connections.revoke(tx, connection_id, now=now))
+        failpoint("after_revoke")
         revoked = replace(connection, revoked_at=connection.revoked_at or now)
         self._directory.put(revoked)
         await self._announce(revoked)

@@ -74,7 +74,9 @@ class Recorder:
                 return []
             if proof.kind is ProofKind.EXPIRY and not await _may_expire(tx, payment):
                 return []
-            return await self._release(tx, payment, proof=proof, outcome=Failed(reason))
+            outgoing = await self._release(tx, payment, proof=proof, outcome=Failed(reason))
+            failpoint("in_give_back")
+            return outgoing
 
         failpoint("before_give_back")
         outgoing = await self._db.write(work)
@@ -195,11 +197,17 @@ class Recorder:
     async def _book_late_success(
         self, tx: Tx, payment: Payment, *, entries: tuple[Entry, ...]
     ) -> None:
-        """A released payment settled after all: the operator's loss, booked once. A hash is
-        paid once by a node, however many attempts at it were given back."""
-        if not entries or await payments.was_paid_late(
-            tx, payment.payment_hash, backend=payment.backend
-        ):
+        """A released payment settled after all: the operator's loss, booked once.
+
+        A node pays a hash once, however many attempts at it were given back; what it says of
+        the hash belongs to a later attempt, where there is one.
+        """
+        if not entries:
+            return
+        later = await payments.standing(tx, payment.payment_hash)
+        if later is not None and later.backend == payment.backend:
+            return
+        if await payments.was_paid_late(tx, payment.payment_hash, backend=payment.backend):
             return
         await post(tx, entries, now=self._clock(), payment=payment)
         for entry in entries:

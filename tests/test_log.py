@@ -90,6 +90,7 @@ LEAKS = [
 ]
 
 
+@pytest.mark.attack("A31")
 @pytest.mark.parametrize(("text", "canary"), LEAKS)
 def test_a_secret_in_a_text_is_not_seen(text: str, canary: str, logged: Any) -> None:
     logger().error("it.happened", problem=f"before {text} after")
@@ -97,6 +98,7 @@ def test_a_secret_in_a_text_is_not_seen(text: str, canary: str, logged: Any) -> 
     assert canary not in logged()
 
 
+@pytest.mark.attack("A31")
 @pytest.mark.parametrize(("text", "canary"), LEAKS)
 def test_a_secret_in_a_traceback_is_not_seen(text: str, canary: str, logged: Any) -> None:
     try:

@@ -27,6 +27,7 @@ REGISTRY = re.compile(
 )
 
 
+@pytest.mark.attack("A35")
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_locked_requirement_has_its_version_and_hashes(lock: Path) -> None:
     entries = logical_lines(lock)
@@ -44,6 +45,7 @@ def test_no_lock_names_a_host(file: Path) -> None:
     assert "://" not in file.read_text()
 
 
+@pytest.mark.attack("A35")
 def test_what_the_project_needs_is_locked() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     runtime = names(project["project"]["dependencies"])
@@ -63,6 +65,7 @@ def test_what_is_asked_for_beside_the_project_is_locked(purpose: str) -> None:
     assert asked <= locked(purpose).keys()
 
 
+@pytest.mark.attack("A35")
 def test_the_package_is_built_by_what_is_locked() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 
@@ -99,6 +102,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
     assert len({name.split("/")[0] for name in metadata}) == 1
 
 
+@pytest.mark.attack("A35")
 def test_the_wheel_runs_by_itself(wheel: Path, tmp_path: Path) -> None:
     ZipFile(wheel).extractall(tmp_path)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}

@@ -226,7 +226,7 @@ def _text(value: object, name: str = "") -> str:
     if isinstance(value, int) and name.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, list):
-        return " ".join(map(str, value)) or "-"
+        return _printable(" ".join(map(str, value))) or "-"
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(part, name)}" for name, part in value.items())
     return _printable(str(value))

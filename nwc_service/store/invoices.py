@@ -118,10 +118,12 @@ async def of_account(
 
 
 async def open_invoices(tx: Tx, backend: BackendName) -> list[Invoice]:
-    """Those that the backend may still report as settled, as far as we know."""
+    """Those that the backend may still report as settled, as far as we know; first those that
+    somebody waits for."""
     rows = await tx.all(
         f"{_INVOICE} WHERE backend = :backend"
-        " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED') ORDER BY expires_at",
+        " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED')"
+        " ORDER BY CASE state WHEN 'REQUESTED' THEN 0 ELSE 1 END, expires_at",
         backend=backend,
     )
     return [from_row(row) for row in rows]

@@ -206,11 +206,7 @@ def release(payment: Payment, *, proof: Proof, now: int) -> tuple[Payment, tuple
 def _settle(
     payment: Payment, outcome: Settled, *, now: int
 ) -> tuple[Payment, tuple[Entry, ...]]:
-    # Where the backend tells no fee, or one below nothing, the reserve is charged.
-    told_fee_msat = outcome.fee_msat
-    if told_fee_msat is None or told_fee_msat < 0:
-        told_fee_msat = payment.fee_reserve_msat
-    told_fee_msat = min(told_fee_msat, MAX_MSAT)
+    told_fee_msat = _told_fee_msat(payment, outcome)
     fee_msat = Msat(min(told_fee_msat, payment.fee_reserve_msat))
     account, backend = payment.account_id, node(_backend(payment))
     moves = (
@@ -238,11 +234,17 @@ def _settle(
     return settled, entries
 
 
+def _told_fee_msat(payment: Payment, outcome: Settled) -> Msat:
+    """Where the backend tells no fee, or one below nothing, it costs the reserve."""
+    if outcome.fee_msat is None or outcome.fee_msat < 0:
+        return payment.fee_reserve_msat
+    return Msat(min(outcome.fee_msat, MAX_MSAT))
+
+
 def _late_success(payment: Payment, outcome: Outcome) -> tuple[Entry, ...]:
     if not isinstance(outcome, Settled) or not proves(outcome.preimage, payment.payment_hash):
         return ()
-    told_fee_msat = outcome.fee_msat
-    fee_msat = payment.fee_reserve_msat if told_fee_msat is None else max(told_fee_msat, 0)
+    fee_msat = _told_fee_msat(payment, outcome)
     cost_msat = Msat(min(payment.amount_msat + fee_msat, MAX_MSAT))
     return (Entry(EntryKind.OVERAGE, LOSS, node(_backend(payment)), cost_msat),)
 

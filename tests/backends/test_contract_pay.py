@@ -157,6 +157,7 @@ async def test_another_amount_than_the_invoice_names_is_refused(
     await refused(rig, rig.backend.pay(a_request(invoice, amount_msat=amount_msat)))
 
 
+@pytest.mark.attack("A5")
 async def test_another_hash_than_the_invoice_has_is_refused(rig: Rig) -> None:
     invoice = await rig.make_outside_invoice(AMOUNT_MSAT)
 
@@ -175,6 +176,7 @@ async def test_an_invoice_without_amount_is_paid_with_the_amount_told(rig: Rig) 
     assert spent_msat == 3_000 + (outcome.fee_msat or 0)
 
 
+@pytest.mark.attack("A3")
 async def test_a_fee_above_the_limit_is_not_paid(rig: Rig) -> None:
     needs(rig, Cap.FEE_LIMIT)
     request = a_request(await rig.make_outside_invoice(AMOUNT_MSAT), max_fee_msat=0)

@@ -90,6 +90,7 @@ async def test_an_invoice_paid_from_outside_is_settled_with_its_proof(rig: Rig) 
     assert await balance_msat(rig.backend) == before_msat + AMOUNT_MSAT
 
 
+@pytest.mark.attack("A18")
 async def test_an_invoice_without_amount_reports_what_arrived(rig: Rig) -> None:
     needs(rig, Cap.AMOUNTLESS_CREATE)
     made = await rig.backend.create_invoice(a_spec(None))
@@ -114,6 +115,7 @@ async def test_a_settled_invoice_is_told_to_whoever_watches(rig: Rig) -> None:
     assert seen[-1] == made.payment_hash
 
 
+@pytest.mark.attack("A16")
 async def test_a_cursor_goes_on_where_it_was_and_loses_nothing(rig: Rig) -> None:
     needs(rig, Cap.SETTLE_CURSOR)
     made = [await rig.backend.create_invoice(a_spec(AMOUNT_MSAT)) for _ in range(3)]

@@ -87,6 +87,7 @@ def test_what_is_no_fee_cap_is_refused(text: object) -> None:
         FeeCap.parse(text)
 
 
+@pytest.mark.attack("A3")
 def test_without_a_fee_cap_it_refuses_and_tells_where_lnbits_keeps_it() -> None:
     options: dict[str, object] = {k: v for k, v in GOOD.items() if k != "fee_cap"}
 
@@ -132,6 +133,7 @@ def test_every_wrong_option_is_named_at_once() -> None:
     assert "wait is unknown" in str(refused.value)
 
 
+@pytest.mark.attack("A31")
 def test_no_key_shows_in_what_is_printed() -> None:
     backend = a_backend(dict(GOOD))
 

@@ -223,6 +223,7 @@ async def test_what_the_wallet_shows_goes_before_any_refusal(
     assert shape(outcome) == expected
 
 
+@pytest.mark.attack("A4")
 async def test_a_refusal_proves_nothing_when_the_wallet_cannot_be_read(
     double: LnbitsDouble, backend: LnbitsBackend
 ) -> None:
@@ -280,6 +281,7 @@ async def test_some_payments_are_refused_before_lnbits_hears_of_them(
     assert double.requests == []
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -326,6 +328,7 @@ async def test_no_connection_means_that_nothing_was_sent() -> None:
     await gone.close()
 
 
+@pytest.mark.attack("A4", "A23")
 async def test_each_payment_goes_out_once_with_the_admin_key_on_a_fresh_connection(
     double: LnbitsDouble, backend: LnbitsBackend
 ) -> None:
@@ -345,6 +348,7 @@ async def test_each_payment_goes_out_once_with_the_admin_key_on_a_fresh_connecti
     assert {r.key for r in double.asked(DECODE)} == {INVOICE_KEY}
 
 
+@pytest.mark.attack("A24")
 async def test_the_callers_cancellation_does_not_cut_the_request_off(
     double: LnbitsDouble, backend: LnbitsBackend
 ) -> None:

@@ -90,6 +90,7 @@ async def test_an_internal_payment_paid_again_is_still_settled(lnbits: LnbitsRig
     assert await payee.balance_msat() == AMOUNT_MSAT
 
 
+@pytest.mark.attack("A12")
 async def test_an_invoice_that_somebody_else_paid_was_not_sent(lnbits: LnbitsRig) -> None:
     payee = await lnbits.chain.ours.new_wallet()
     request = a_request(await payee.make_invoice(AMOUNT_MSAT))
@@ -153,6 +154,7 @@ async def test_nothing_is_sent_while_lnbits_itself_does_not_answer(lnbits: Lnbit
     assert await payee.balance_msat() == 0
 
 
+@pytest.mark.attack("A22")
 async def test_a_forged_websocket_message_settles_nothing(lnbits: LnbitsRig) -> None:
     """Anybody may send one who knows the address."""
     forged = await lnbits.backend.create_invoice(a_spec())

@@ -65,6 +65,7 @@ WITH_ID: Json = {"name": "test", "balance": 5, "id": WALLET_ID}
 WITHOUT_ID: Json = {"name": "test", "balance": 5}
 
 
+@pytest.mark.attack("A23")
 @pytest.mark.parametrize(
     ("script", "told"),
     [
@@ -289,6 +290,7 @@ async def test_an_invoice_that_this_wallet_paid_itself_is_found_behind_the_payme
     assert report.status is InvoiceStatus.SETTLED
 
 
+@pytest.mark.attack("A20")
 async def test_somebody_elses_invoice_in_the_wallet_is_not_ours(
     double: LnbitsDouble, backend: LnbitsBackend
 ) -> None:

@@ -126,6 +126,7 @@ async def test_payments_at_the_same_time_do_not_spend_more_than_is_there(
     assert shown["received_msat"] == 2 * third_msat
 
 
+@pytest.mark.attack("A24")
 @pytest.mark.parametrize("steps", range(0, 24, 2))
 async def test_a_canceled_caller_leaves_the_books_whole(
     sandbox: SandboxRig, steps: int

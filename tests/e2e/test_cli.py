@@ -44,15 +44,30 @@ COMMANDS = {
     "connection revoke": [],
     "payment list": ["--account"],
     "payment show": [],
+    "payment resolve": ["--reason", "--paid", "--unpaid", "--preimage-file", "--fee-msat"],
+    "backend list": [],
+    "backend show": [],
+    "backend resume": ["--reason"],
     "sandbox invoice": ["--hold", "--fail", "--expiry-s"],
     "sandbox settle": [],
     "sandbox cancel": [],
     "sandbox pay": [],
     "sandbox mode": [],
     "sandbox show": [],
+    "alarms": [],
+    "decisions": [],
     "audit": [],
 }
-LOOKS = ["account list", "connection list", "payment list", "sandbox show", "audit"]
+LOOKS = [
+    "account list",
+    "connection list",
+    "payment list",
+    "backend list",
+    "alarms",
+    "decisions",
+    "sandbox show",
+    "audit",
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
@@ -149,6 +164,7 @@ async def test_without_either_the_data_is_where_xdg_says(
     assert shown["name"] == "main"
 
 
+@pytest.mark.attack("A34")
 async def test_the_admin_files_are_their_owners_alone(service: ServiceProcess) -> None:
     url, token = (service.data_dir / name for name in ("admin.url", "admin.token"))
 
@@ -188,6 +204,7 @@ async def test_a_token_alone_goes_with_the_url_of_the_data_directory(
     assert made["name"] == "by-token"
 
 
+@pytest.mark.attack("A34")
 @pytest.mark.parametrize("token", ["wrong", "ä", "two words", "x" * 10_000])
 @pytest.mark.parametrize("command", ["account list", "account create never"])
 async def test_a_wrong_token_is_refused_and_not_repeated(

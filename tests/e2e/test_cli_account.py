@@ -133,6 +133,7 @@ async def test_a_movement_that_makes_no_sense_is_refused(
     assert await cli.json("account", "show", name) == account
 
 
+@pytest.mark.attack("A34")
 @pytest.mark.parametrize("movement", ["credit", "debit"])
 @pytest.mark.parametrize(
     "arguments",
@@ -161,6 +162,7 @@ async def test_an_account_is_not_debited_below_zero(cli: Cli) -> None:
     assert (await cli.json("account", "show", account["name"]))["available_msat"] == 1_000
 
 
+@pytest.mark.attack("A34")
 async def test_what_the_backends_do_not_cover_is_credited_by_force_alone(cli: Cli) -> None:
     name = (await cli.json("account", "create", a_name()))["name"]
     liquidity_msat = (await cli.json("sandbox", "show"))["node_available_msat"]

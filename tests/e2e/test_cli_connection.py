@@ -101,6 +101,7 @@ async def test_every_connection_has_keys_of_its_own(create: Creator) -> None:
         assert one[key] != other[key]
 
 
+@pytest.mark.attack("A31")
 async def test_the_uri_is_shown_at_creation_only_and_the_secret_kept_nowhere(
     create: Creator, cli: Cli, service: ServiceProcess
 ) -> None:

@@ -116,7 +116,7 @@ async def test_where_no_service_ever_ran_one_line_says_so_and_nothing_is_made(
                 "DROP TRIGGER entry_is_never_deleted;"
                 "DELETE FROM entry WHERE entry_id = (SELECT max(entry_id) FROM entry);"
             ),
-            ["I2"],
+            ["I2", "I7"],
             id="an-entry-that-is-gone",
         ),
         pytest.param(

@@ -79,7 +79,7 @@ async def test_a_payment_outside_is_shown_with_its_fee(cli: Cli, customer: Custo
         "settled_at": payment["settled_at"],
     }
     assert payment["created_at"] <= payment["settled_at"] <= time.time()
-    assert await cli.json("payment", "show", payment["payment_id"]) == payment
+    assert await shown(cli, payment["payment_id"]) == payment
 
 
 async def test_an_invoice_is_shown_as_what_comes_in(cli: Cli, customer: Customer) -> None:
@@ -108,7 +108,7 @@ async def test_a_payment_that_is_held_waits_and_one_that_fails_costs_nothing(
 
     canceled = await cli.json("sandbox", "cancel", held["payment_hash"])
     refused = await paying
-    failed = await cli.json("payment", "show", waiting["payment_id"])
+    failed = await shown(cli, waiting["payment_id"])
 
     assert (waiting["direction"], waiting["state"]) == ("outgoing", "pending")
     assert (waiting["fee_msat"], waiting["settled_at"]) == (None, None)
@@ -296,19 +296,33 @@ async def test_the_audit_counts_and_finds_nothing(cli: Cli, customer: Customer) 
 
     audit = await cli.json("audit")
 
-    assert list(audit) == ["ok", "accounts", "entries", "problems"]
+    assert list(audit) == [
+        "ok",
+        "accounts",
+        "entries",
+        "payments",
+        "invoices",
+        "problems",
+    ]
     assert (audit["ok"], audit["problems"]) == (True, [])
     assert audit["accounts"] == len(await cli.json("account", "list"))
     # Reserve; settle to the node, and back what was reserved too much.
     assert audit["entries"] == before["entries"] + 3
 
 
+async def shown(cli: Cli, payment_id: str) -> dict[str, object]:
+    """Of the whole history, what the list has too: it comes first."""
+    history = await cli.json("payment", "show", payment_id)
+    assert list(history)[: len(KEYS)] == KEYS
+    return {name: history[name] for name in KEYS}
+
+
 async def eventually(cli: Cli, payment_id: str, *, state: str) -> dict[str, object]:
     async with asyncio.timeout(10):
         while True:
-            shown = await cli.json("payment", "show", payment_id)
-            if shown["state"] == state:
-                return dict(shown)
+            payment = await shown(cli, payment_id)
+            if payment["state"] == state:
+                return payment
 
 
 async def once_there(cli: Cli, account: str) -> list[dict[str, Any]]:

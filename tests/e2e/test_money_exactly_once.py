@@ -80,6 +80,7 @@ def claimed(service: ServiceProcess, event: Event) -> bool:
 # --- the same event again
 
 
+@pytest.mark.attack("A26")
 async def test_the_same_event_from_two_sockets_at_once_is_one_payment(
     service: ServiceProcess, name: str, uri: str, alice: RawClient, stack: AsyncExitStack
 ) -> None:
@@ -99,6 +100,7 @@ async def test_the_same_event_from_two_sockets_at_once_is_one_payment(
     assert await money(service, name) == (CREDIT_MSAT - SPENT_MSAT, 0)
 
 
+@pytest.mark.attack("A26")
 async def test_the_same_event_after_its_answer_and_after_a_restart_gets_the_same_bytes(
     service: ServiceProcess, name: str, uri: str
 ) -> None:
@@ -123,6 +125,7 @@ async def test_the_same_event_after_its_answer_and_after_a_restart_gets_the_same
     assert await money(service, name) == (CREDIT_MSAT - SPENT_MSAT, 0)
 
 
+@pytest.mark.attack("A26")
 async def test_a_refused_event_is_not_executed_once_the_money_is_there(
     service: ServiceProcess, name: str, uri: str
 ) -> None:
@@ -150,6 +153,7 @@ async def test_a_refused_event_is_not_executed_once_the_money_is_there(
 # --- another event for the same invoice
 
 
+@pytest.mark.attack("A1")
 async def test_two_events_for_an_invoice_in_flight_get_one_result_and_one_debit(
     service: ServiceProcess, name: str, alice: RawClient
 ) -> None:
@@ -169,6 +173,7 @@ async def test_two_events_for_an_invoice_in_flight_get_one_result_and_one_debit(
     assert await money(service, name) == (CREDIT_MSAT - SPENT_MSAT, 0)
 
 
+@pytest.mark.attack("A12")
 async def test_an_invoice_paid_before_gives_its_result_to_its_account_and_to_no_other(
     service: ServiceProcess, name: str, alice: RawClient, stack: AsyncExitStack
 ) -> None:
@@ -192,6 +197,7 @@ async def test_an_invoice_paid_before_gives_its_result_to_its_account_and_to_no_
 # --- more at once than there is
 
 
+@pytest.mark.attack("A1")
 async def test_fifty_payments_at_once_spend_exactly_what_the_account_has(
     service: ServiceProcess, name: str, alice: RawClient, stack: AsyncExitStack
 ) -> None:
@@ -217,6 +223,7 @@ async def test_fifty_payments_at_once_spend_exactly_what_the_account_has(
     assert await money(service, name) == (CREDIT_MSAT - 10 * SPENT_MSAT, 0)
 
 
+@pytest.mark.attack("A1")
 async def test_two_budgets_on_one_account_are_each_kept_while_both_are_used_at_once(
     service: ServiceProcess, name: str, uri: str, stack: AsyncExitStack
 ) -> None:
@@ -255,6 +262,7 @@ async def test_two_budgets_on_one_account_are_each_kept_while_both_are_used_at_o
 # --- not in its time, or not allowed any more
 
 
+@pytest.mark.attack("A26")
 @pytest.mark.parametrize(
     ("age_s", "expires_in_s"),
     [
@@ -336,6 +344,7 @@ def forgeries(event: Event, *, stranger_uri: str) -> list[Event]:
     ]
 
 
+@pytest.mark.attack("A28")
 async def test_what_is_forged_costs_no_row_no_answer_and_no_line_in_the_log(
     service: ServiceProcess, name: str, alice: RawClient
 ) -> None:
@@ -353,6 +362,7 @@ async def test_what_is_forged_costs_no_row_no_answer_and_no_line_in_the_log(
     assert [alice.responses_to(each.id) for each in forged] == [[]] * len(forged)
 
 
+@pytest.mark.attack("A28")
 async def test_a_forged_event_with_the_id_of_a_genuine_one_does_not_burn_it(
     service: ServiceProcess, alice: RawClient
 ) -> None:

@@ -130,6 +130,7 @@ async def request_over_crashes(
     return event, answer
 
 
+@pytest.mark.attack("A25")
 async def test_a_payment_to_the_outside_survives_a_kill_at_every_point(bank: Bank) -> None:
     asked = await bank.service.sandbox("invoice", amount_msat=AMOUNT_MSAT)
     before = await bank.balances()
@@ -144,6 +145,7 @@ async def test_a_payment_to_the_outside_survives_a_kill_at_every_point(bank: Ban
     await bank.check()
 
 
+@pytest.mark.attack("A11")
 async def test_a_payment_inside_survives_a_kill_at_every_point(bank: Bank) -> None:
     before = await bank.balances()
     async with raw_client(bank.bob) as bob:
@@ -166,6 +168,7 @@ async def _is_cancelled(service: ServiceProcess, payment_hash: str) -> bool:
     return rows(service, query, payment_hash) == [(1,)]
 
 
+@pytest.mark.attack("A15")
 async def test_an_invoice_survives_a_kill_at_every_point_and_so_does_its_payment(
     bank: Bank,
 ) -> None:
@@ -214,6 +217,7 @@ class Ordered:
         self.answers |= distinct(responses)
 
 
+@pytest.mark.attack("A25")
 async def test_kills_at_random_moments_of_a_stream_of_payments_lose_and_double_nothing(
     bank: Bank,
 ) -> None:
@@ -293,6 +297,7 @@ async def _is_over(service: ServiceProcess, client: RawClient, one: Ordered) -> 
 # --- the one point after which only time helps; last, since its money stays held
 
 
+@pytest.mark.attack("A4")
 async def test_a_payment_killed_before_its_bytes_left_is_never_sent_again_and_stays_held(
     bank: Bank,
 ) -> None:

@@ -106,6 +106,7 @@ async def at_once(work: Awaitable[T]) -> T:
 # --- the reply is lost
 
 
+@pytest.mark.attack("A4")
 async def test_a_payment_whose_reply_is_lost_is_answered_with_the_truth_a_little_later(
     service: ServiceProcess, alice: User
 ) -> None:
@@ -123,6 +124,7 @@ async def test_a_payment_whose_reply_is_lost_is_answered_with_the_truth_a_little
     assert await alice.money() == (CREDIT_MSAT - SPENT_MSAT, 0)
 
 
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     ("command", "state", "spent_msat"),
     [("settle", "settled", SPENT_MSAT), ("cancel", "failed", 0)],
@@ -201,6 +203,7 @@ async def test_what_was_refused_while_the_node_was_away_can_be_paid_when_it_is_b
 # --- the payee holds the payment
 
 
+@pytest.mark.attack("A7")
 async def test_payments_that_hang_delay_nobody_and_each_gets_its_own_answer_in_the_end(
     service: ServiceProcess, stack: AsyncExitStack
 ) -> None:
@@ -267,6 +270,7 @@ async def test_a_slow_node_slows_only_those_who_need_it(
     assert (await alice.client.response_to(waiting.id)).result["fees_paid"] == FEE_MSAT
 
 
+@pytest.mark.attack("A7")
 async def test_an_account_may_have_only_so_many_payments_open(
     service: ServiceProcess, stack: AsyncExitStack, alice: User
 ) -> None:

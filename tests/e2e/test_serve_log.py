@@ -60,6 +60,7 @@ async def test_it_says_that_no_real_money_moves(used: Used) -> None:
     assert first["notice"] == "no real money moves"
 
 
+@pytest.mark.attack("A31")
 async def test_it_holds_no_secret_preimage_or_invoice(used: Used) -> None:
     text = "\n".join(used.lines)
 

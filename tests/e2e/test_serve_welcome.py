@@ -70,6 +70,7 @@ async def test_a_second_start_goes_on_with_the_same_data(tmp_path: Path) -> None
     assert len(after) == 1
 
 
+@pytest.mark.attack("A31")
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "no-terminal"])
 async def test_the_secret_is_nowhere_on_the_disk(terminal: bool, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"

@@ -54,6 +54,7 @@ async def test_the_tour_goes_on_after_the_relay_restarts(library: str, tmp_path:
     relay.shutdown()
 
 
+@pytest.mark.attack("A27")
 @pytest.mark.real
 @pytest.mark.parametrize("order", ["dead-relay-first", "dead-relay-last"])
 async def test_the_tour_with_one_relay_of_two(order: str, tmp_path: Path) -> None:

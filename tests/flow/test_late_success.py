@@ -66,3 +66,19 @@ async def test_what_the_operator_has_paid_late_is_not_paid_again_by_a_user(
     await pay(world, alice, invoice)
 
     await check_books(world, backend)
+
+
+async def test_what_a_later_attempt_has_paid_is_no_late_success_of_an_answer_under_way(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """The node was asked about the first attempt before there was a second."""
+    invoice = an_invoice(world)
+    backend.pay_script.append(FAILED)
+    await pay(world, alice, invoice)
+    [first] = await world.payments_of(hash_of(preimage_of(1)))
+    await pay(world, alice, invoice)
+
+    await world.spender.recorder.record(first.payment_id, backend.settled(first.payment_hash))
+
+    assert await world.book(LOSS) == 0
+    await check_books(world, backend)

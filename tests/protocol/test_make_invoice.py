@@ -108,6 +108,7 @@ async def test_metadata_is_kept_and_given_back(
     assert made["metadata"] == found["metadata"] == metadata
 
 
+@pytest.mark.attack("A17")
 @pytest.mark.parametrize("metadata", DROPPED.values(), ids=DROPPED)
 async def test_metadata_too_long_or_unstorable_is_dropped_and_the_request_proceeds(
     metadata: dict[str, object], client: Client
@@ -118,6 +119,7 @@ async def test_metadata_too_long_or_unstorable_is_dropped_and_the_request_procee
     assert "metadata" not in made.result
 
 
+@pytest.mark.attack("A20")
 async def test_metadata_never_says_whose_an_invoice_is(
     client: Client, wallet: WalletInProcess
 ) -> None:

@@ -84,6 +84,7 @@ GOOD: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.attack("A6")
 @pytest.mark.parametrize(
     ("method", "field", "value"),
     [
@@ -207,6 +208,7 @@ async def test_what_is_merely_unusual_is_accepted(
     assert opened.payload["error"] is None
 
 
+@pytest.mark.attack("A6")
 async def test_the_largest_invoice_is_all_bitcoin(client: Client) -> None:
     opened = await client.request("make_invoice", {"amount": MAX_MSAT})
 

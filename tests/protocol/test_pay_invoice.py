@@ -89,6 +89,7 @@ async def test_one_app_pays_another_of_its_own_account(
     assert await client.balance_msat() == PLENTY_MSAT
 
 
+@pytest.mark.attack("A9")
 async def test_an_account_pays_itself_only_what_it_has(wallet: WalletInProcess) -> None:
     poor = await wallet.connect(await wallet.account(credit_msat=999))
 
@@ -100,6 +101,7 @@ async def test_an_account_pays_itself_only_what_it_has(wallet: WalletInProcess) 
 # --- the amount beside an invoice
 
 
+@pytest.mark.attack("A6")
 async def test_amount_beside_an_invoice_with_an_amount_must_be_equal(
     client: Client, wallet: WalletInProcess
 ) -> None:
@@ -252,6 +254,7 @@ async def test_invoice_paid_before_gives_the_stored_success_to_the_same_account(
     assert await client.balance_msat() == PLENTY_MSAT - 101_000
 
 
+@pytest.mark.attack("A32")
 @pytest.mark.parametrize("where", ["inside", "outside"])
 async def test_invoice_paid_before_is_refused_to_another_account_in_one_wording(
     where: str, client: Client, wallet: WalletInProcess

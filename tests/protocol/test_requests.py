@@ -107,6 +107,7 @@ async def test_unknown_client_key_is_answered_with_silence_and_leaves_nothing(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.attack("A32")
 async def test_a_service_key_that_is_nobodys_is_answered_with_silence(client: Client) -> None:
     nobody = Keypair(b"\x08" * 32).public_key
 
@@ -194,6 +195,7 @@ async def test_a_method_without_its_scope_is_restricted(
     assert opened.error_code == "RESTRICTED"
 
 
+@pytest.mark.attack("A8", "A13")
 @pytest.mark.parametrize(
     "method", ["get_budget", "multi_pay_invoice", "pay_keysend", "GET_INFO", "get_info ", "x"]
 )
@@ -314,6 +316,7 @@ async def test_what_cannot_be_read_is_answered_once_a_second_and_leaves_no_row(
     assert (await count(wallet, "request"), await count(wallet, "outbox")) == before
 
 
+@pytest.mark.attack("A6")
 async def test_a_numeric_bomb_is_answered_and_hurts_nobody(client: Client) -> None:
     digits = "9" * 5000
 
@@ -328,6 +331,7 @@ async def test_a_numeric_bomb_is_answered_and_hurts_nobody(client: Client) -> No
 # --- encryption
 
 
+@pytest.mark.attack("A30")
 async def test_nip04_is_supported_and_advertised_unless_switched_off(
     wallet: WalletInProcess, client: Client
 ) -> None:
@@ -340,6 +344,7 @@ async def test_nip04_is_supported_and_advertised_unless_switched_off(
     assert refused.error_code == "UNSUPPORTED_ENCRYPTION"
 
 
+@pytest.mark.attack("A27", "A30")
 @pytest.mark.parametrize(
     ("allowed", "used"),
     [pytest.param("nip44_v2", NIP04, id="nip44"), pytest.param("nip04", NIP44_V2, id="nip04")],

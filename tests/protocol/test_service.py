@@ -104,6 +104,7 @@ async def test_the_info_event_says_what_a_connection_may_do(
     assert info.tags == (*tags.items(), ("p", client.keypair.public_key))
 
 
+@pytest.mark.attack("A29")
 async def test_every_connection_has_a_service_key_of_its_own(opened: Opened) -> None:
     uris = [await opened.service.connect("main") for _ in range(3)]
 
@@ -140,6 +141,7 @@ async def test_both_notification_kinds_are_published(opened: Opened) -> None:
     }
 
 
+@pytest.mark.attack("A27")
 async def test_the_info_event_of_a_revoked_connection_promises_nothing(
     opened: Opened,
 ) -> None:
@@ -173,6 +175,7 @@ async def test_another_kind_is_no_request(kind: int, client: RawClient) -> None:
     assert not await answered(client, client.build_event(GET_INFO, kind=kind))
 
 
+@pytest.mark.attack("A28")
 @pytest.mark.parametrize("length", [64 * 1024 + 1, 100_000])
 async def test_content_above_64_kib_is_not_even_decrypted(
     length: int, client: RawClient
@@ -183,6 +186,7 @@ async def test_content_above_64_kib_is_not_even_decrypted(
     assert not await answered(client, event)
 
 
+@pytest.mark.attack("A30")
 async def test_a_forged_event_is_not_answered_and_burns_nothing(client: RawClient) -> None:
     honest = client.build_request("get_info")
 

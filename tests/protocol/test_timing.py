@@ -141,6 +141,7 @@ async def test_a_repeated_change_gets_its_stored_answer_byte_for_byte(
     assert first == second
 
 
+@pytest.mark.attack("A26")
 async def test_a_repeated_payment_pays_once(client: Client, wallet: WalletInProcess) -> None:
     request = client.build_request(
         "pay_invoice", {"invoice": await wallet.outside_invoice(100_000)}
@@ -202,6 +203,7 @@ async def test_too_many_requests_are_told_rate_limited_at_a_bounded_rate(
     assert set(codes) == {None, "RATE_LIMITED"}
 
 
+@pytest.mark.attack("A28")
 async def test_one_who_is_limited_limits_nobody_else(
     client: Client, wallet: WalletInProcess
 ) -> None:
@@ -229,6 +231,7 @@ async def test_a_payment_refused_for_its_rate_is_never_paid(
     assert await client.balance_msat() == 100_000_000
 
 
+@pytest.mark.attack("A26", "A28")
 async def test_replays_of_what_a_relay_has_kept_are_answered_at_a_bounded_rate(
     client: Client,
 ) -> None:

@@ -112,6 +112,7 @@ async def test_both_sides_of_an_internal_payment_see_their_own(
     assert mine["preimage"] == theirs["preimage"]
 
 
+@pytest.mark.attack("A32")
 @pytest.mark.parametrize(
     "by", ["payment_hash", "invoice"], ids=["by-its-hash", "by-its-string"]
 )
@@ -128,6 +129,7 @@ async def test_another_accounts_invoice_is_not_found(
     assert error["code"] == "NOT_FOUND"
 
 
+@pytest.mark.attack("A32")
 async def test_another_accounts_payment_is_not_found(
     client: Client, wallet: WalletInProcess
 ) -> None:

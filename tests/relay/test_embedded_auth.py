@@ -126,6 +126,7 @@ async def test_writing_needs_the_author(
     assert requests == [request]
 
 
+@pytest.mark.attack("A29")
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -146,6 +147,7 @@ async def test_reading_needs_a_key(
     assert opened == ["EOSE", "x"]
 
 
+@pytest.mark.attack("A29")
 @pytest.mark.parametrize(
     ("reader", "may_read"),
     [

@@ -142,6 +142,7 @@ def test_all_sockets_of_a_flood_together_are_read_no_faster_than_their_budget(
     assert read <= burst + per_s * SECONDS + count
 
 
+@pytest.mark.attack("A28")
 @pytest.mark.parametrize("ip", [PUBLIC_IP, PROXY_IP])
 def test_who_has_signed_goes_on_at_once_in_the_middle_of_a_flood(ip: str) -> None:
     crowd = Crowd()

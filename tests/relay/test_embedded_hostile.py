@@ -103,6 +103,7 @@ async def test_a_malformed_event_is_refused_by_its_id(
     assert requests == []
 
 
+@pytest.mark.attack("A28")
 async def test_too_large_a_frame_ends_that_connection_only(relay: EmbeddedRelay) -> None:
     async with raw_client(relay.url) as other, raw_client(relay.url) as client:
         await client.socket.send("x" * (128 * 1024 + 1))
@@ -123,6 +124,7 @@ async def test_the_largest_frame_is_read(relay: EmbeddedRelay) -> None:
     assert notice[0] == "NOTICE"
 
 
+@pytest.mark.attack("A28")
 async def test_ten_thousand_events_of_unknown_keys_do_not_stop_the_others(
     relay: EmbeddedRelay, requests: list[Event]
 ) -> None:

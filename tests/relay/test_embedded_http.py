@@ -30,6 +30,7 @@ async def test_the_nip_11_document_tells_the_limits(require_auth: bool) -> None:
     assert limitation["auth_required"] is require_auth
 
 
+@pytest.mark.attack("A33")
 async def test_a_browser_gets_a_line_of_text(relay: EmbeddedRelay) -> None:
     response = await get(relay, {"Accept": "text/html"})
 

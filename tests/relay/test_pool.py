@@ -71,6 +71,7 @@ def intake() -> Intake:
     return Intake()
 
 
+@pytest.mark.attack("A27")
 def test_one_event_from_several_relays_is_handed_over_once(intake: Intake) -> None:
     for relay in (ONE, OTHER, ONE):
         intake.receive(a_request(content="once"), relay=relay)
@@ -87,6 +88,7 @@ def test_later_it_is_a_repetition(intake: Intake) -> None:
     assert intake.taken == [("again", False), ("again", True)]
 
 
+@pytest.mark.attack("A28")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -111,6 +113,7 @@ def test_what_is_not_a_request_of_a_known_client_is_dropped(
     assert intake.taken == []
 
 
+@pytest.mark.attack("A28")
 def test_a_forged_event_does_not_burn_the_id_of_the_real_one(intake: Intake) -> None:
     intake.receive(forged(a_request(content="real")))
     intake.receive(a_request(content="real"))
@@ -203,6 +206,7 @@ def test_forgeries_that_the_relay_s_budget_bears_stop_nobody() -> None:
     assert intake.taken == [("wanted", False)]
 
 
+@pytest.mark.attack("A28")
 def test_a_flood_of_forgeries_is_looked_at_no_faster_than_the_budgets_allow() -> None:
     forgeries = Forgeries(Rate(per_s=100, burst=200))
     seconds, authors = 20, 10

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
+    initialize,
     invariant,
     multiple,
     rule,
@@ -167,10 +168,14 @@ class BudgetMachine(RuleBasedStateMachine):
 
     # --- what is asked
 
-    @rule(user=users, amount=st.integers(1, 2_000))
-    def credit(self, user: AccountId, amount: int) -> None:
-        self.run(self.books.credit(user, amount))
-        self.available[user] += amount
+    @initialize(amount=st.integers(1_000, 4_000))
+    def fund(self, amount: int) -> None:
+        for user in (ALICE, BOB):
+            self.credit(user, amount)
+
+    @rule(user=users, amount=st.integers(1, 1_000))
+    def fund_more(self, user: AccountId, amount: int) -> None:
+        self.credit(user, amount)
 
     @rule(hours=st.sampled_from([1, 24, 8 * 24]))
     def let_time_pass(self, hours: int) -> None:
@@ -235,6 +240,10 @@ class BudgetMachine(RuleBasedStateMachine):
             self.end(payment, PaymentState.SETTLED, spent_msat=spent_msat)
 
     # --- how
+
+    def credit(self, user: AccountId, amount_msat: int) -> None:
+        self.run(self.books.credit(user, amount_msat))
+        self.available[user] += amount_msat
 
     async def ask(
         self, wanted: Sequence[Wish], *, inside: AccountId | bool, reply: Outcome | None = None
@@ -397,5 +406,5 @@ def test_no_sequence_of_payments_passes_a_budget_or_loses_count_of_it(driver: Dr
     machine = type("Machine", (BudgetMachine,), {"driver": driver})
 
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=30, stateful_step_count=30, deadline=None)
+        machine, settings=settings(max_examples=50, stateful_step_count=30, deadline=None)
     )

@@ -189,9 +189,9 @@ async def test_open_invoices_are_those_that_the_node_may_settle(books: Books) ->
     elsewhere = await books.database.read(lambda tx: invoices.open_invoices(tx, OTHER_NODE))
 
     assert [invoice.state for invoice in found] == [
+        InvoiceState.REQUESTED,  # somebody waits for it
         InvoiceState.ACCEPTED,
         InvoiceState.PENDING,
-        InvoiceState.REQUESTED,
     ]
     assert elsewhere == []
 

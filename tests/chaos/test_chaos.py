@@ -1,0 +1,76 @@
+"""The harness itself: the service passes it, and sown bugs do not."""
+
+import asyncio
+import os
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SEED = os.environ.get("NWC_TEST_CHAOS_SEED") or str(random.SystemRandom().getrandbits(32))
+TIMEOUT_S = 150
+FIGURES = "msat lost", "msat created", "unanswered", "differing"
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    code: int | None
+    output: str
+
+    @property
+    def row(self) -> list[int]:
+        """Kills, payments, msat lost, msat created, unanswered, differing, seconds."""
+        [line] = [line for line in self.output.splitlines() if line.startswith("total ")]
+        return [int(figure) for figure in line.split()[1:]]
+
+
+async def chaos(directory: Path, *options: str) -> Total:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.chaos", "--jobs", "1", "--directory", str(directory), *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    return Total(process.returncode, output.decode())
+
+
+async def test_fifteen_kills_lose_nothing_and_leave_nothing_unanswered(tmp_path: Path) -> None:
+    total = await chaos(tmp_path, "--kills", "15", "--seed", SEED)
+
+    assert total.code == 0, total.output
+    kills, payments, *wrong, _ = total.row
+    assert kills == 15
+    assert payments > 50, total.output
+    assert wrong == [0, 0, 0, 0], total.output
+
+
+SOWN = {
+    "release_on_not_found": "msat lost",
+    "release_on_no_reply": "msat lost",
+    "credit_each_event": "msat created",
+    "answer_anew": "differing",
+    "keep_silent": "unanswered",
+}
+
+
+async def test_every_sown_bug_is_seen(tmp_path: Path) -> None:
+    two_at_a_time = asyncio.Semaphore(2)
+
+    async def sown(sabotage: str) -> Total:
+        async with two_at_a_time:
+            options = ("--kills", "8", "--seed", SEED, "--sabotage", sabotage)
+            return await chaos(tmp_path / sabotage, *options)
+
+    totals = await asyncio.gather(*map(sown, SOWN))
+
+    for (sabotage, wrong), total in zip(SOWN.items(), totals, strict=True):
+        assert total.code == 1, sabotage
+        figures = dict(zip(FIGURES, total.row[2:6], strict=True))
+        assert figures[wrong] > 0, (sabotage, total.output)
