@@ -10,7 +10,8 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test chaos simulate mutants lint check format lock clean
+.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs lint check \
+	format lock clean
 
 install: $(VENV)/.run-installed
 
@@ -23,6 +24,12 @@ demo: install-dev
 
 test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)
+
+# What is proved beside the tests; docs/money.md tells what each of them is.
+proofs: model simulate chaos mutants
+
+model: install-dev
+	$(BIN)/python -m tests.model
 
 # A failing seed is named; SEED=n plays that one again and tells all of it.
 simulate: install-dev
