@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from secrets import token_hex
 
+import structlog
+
 from nwc_service.answers import Clock
 from nwc_service.backend import BackendUnavailable, LightningBackend
 from nwc_service.failpoint import failpoint
@@ -14,6 +16,8 @@ from nwc_service.store.ledger import Account
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
 from nwc_service.wallet.units import MAX_MSAT, AccountId, BackendName, Msat
+
+log = structlog.get_logger()
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
@@ -75,7 +79,8 @@ class Accounts:
         async def work(tx: Tx) -> None:
             # In the transaction that books it: two credits cannot use the same cover.
             owed_msat = await ledger.liabilities_msat(tx) + amount
-            if cover_msat is not None and owed_msat > cover_msat:
+            solvency = self._spender.solvency
+            if cover_msat is not None and not solvency.covers(owed_msat, cover_msat):
                 raise Refused(
                     f"the backends hold {cover_msat} msat and would owe {owed_msat} msat;"
                     " --force credits all the same"
@@ -95,14 +100,23 @@ class Accounts:
 
         await self._db.write(work)
         failpoint("after_credit_by_operator")
-        await self._spender.solvency.check()
+        await self._judge()
         return await self.named(name)
+
+    async def _judge(self) -> None:
+        """At once: a forced credit may leave less than is owed, a debit end that."""
+        try:
+            await self._spender.solvency.judge()
+        except Exception:
+            # The money is booked; the next reading judges.
+            log.exception("solvency.failed")
 
     async def debit(self, name: str, amount_msat: int, *, reason: str) -> Account:
         """Raises NotFound, and Refused when the account has too little."""
         account = await self.named(name)
         amount = _amount(amount_msat, reason=reason)
         await self._spender.debit(account.account_id, amount, reason=reason)
+        await self._judge()
         return await self.named(name)
 
     async def _cover_msat(self) -> int:

@@ -23,10 +23,12 @@ from nwc_service.methods import resolve_scopes
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Announcer, Relays
-from nwc_service.restore import Mark, use_with_care
+from nwc_service.resolve import Resolver
+from nwc_service.restore import Margins, Mark, use_with_care
 from nwc_service.store import meta
 from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
+from nwc_service.wallet.payment import CLOCK_SKEW_S
 from nwc_service.wallet.units import BackendName
 
 __all__ = ["Service", "StartError", "running"]
@@ -101,12 +103,19 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
 
 
 async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) -> None:
-    mark = Mark(edges.db, data_dir=edges.settings.data_dir)
+    mark = Mark(edges.db, data_dir=edges.settings.data_dir, clock=_clock)
     detail = restored or await mark.behind()
     if detail is not None:
-        await use_with_care(edges.db, backends=edges.backends, detail=detail, now=_clock())
+        settings = edges.settings
+        margins = Margins(
+            future_s=settings.requests.max_future_s,
+            unpayable_s=settings.payments.timeout_s + CLOCK_SKEW_S,
+        )
+        await use_with_care(
+            edges.db, backends=edges.backends, margins=margins, detail=detail, now=_clock()
+        )
     await mark.keep()
-    stack.push_async_callback(mark.keep)
+    stack.push_async_callback(mark.keep_at_the_end)
     edges.spawn(mark.keep_for_ever())
 
 
@@ -205,7 +214,7 @@ async def _serve_admin(
             for name, configured in edges.settings.backends.items()
         },
         node_info=flow.reconciler.node_info,
-        spender=flow.spender,
+        resolver=Resolver(edges.db, backends=edges.backends, spender=flow.spender),
         guard=flow.guard,
         solvency=flow.solvency,
         required_percent=edges.settings.solvency.required_percent,

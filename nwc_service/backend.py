@@ -21,7 +21,7 @@ from nwc_service.wallet.outcome import (
     Settled,
     Unknown,
 )
-from nwc_service.wallet.payment import PaymentKind
+from nwc_service.wallet.payment import Payment, PaymentKind
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Balance",
     "Cap",
     "Cursor",
+    "Decoded",
     "FailReason",
     "Failed",
     "HistoryPage",
@@ -51,6 +52,7 @@ __all__ = [
     "Unknown",
     "Unsupported",
     "load",
+    "ref_to",
 ]
 
 ENTRY_POINT_GROUP = "nwc_service.backends"
@@ -69,6 +71,7 @@ class Cap(Flag):
     DESCRIPTION_HASH = auto()
     OWN_PREIMAGE = auto()
     OWN_EXPIRY = auto()
+    DECODE = auto()  # tells how the node itself reads an invoice
     PAY_AMOUNTLESS = auto()
     FEE_LIMIT = auto()  # obeys `max_fee_msat`; without it `fee_cap_msat` declares the cap
     PAY_TIMEOUT = auto()
@@ -181,6 +184,16 @@ class PayRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Decoded:
+    """An invoice as the node reads it. `payee` is None where it tells none."""
+
+    payment_hash: PaymentHash
+    amount_msat: Msat | None
+    expires_at: int
+    payee: str | None  # 33 bytes as hex
+
+
+@dataclass(frozen=True, slots=True)
 class KeysendRequest:
     our_id: str
     destination: str  # 33 bytes as hex
@@ -198,6 +211,14 @@ class PaymentRef:
     our_id: str
     payment_hash: PaymentHash
     dispatched_at: int
+
+
+def ref_to(payment: Payment) -> PaymentRef:
+    return PaymentRef(
+        our_id=payment.payment_id,
+        payment_hash=payment.payment_hash,
+        dispatched_at=payment.dispatched_at or payment.created_at,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +264,13 @@ class LightningBackend(Protocol):
     async def create_invoice(self, spec: InvoiceSpec) -> InvoiceReport: ...
 
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None: ...
+
+    async def decode(self, invoice: str) -> Decoded:
+        """How the node itself reads the invoice.
+
+        Raises Unsupported, BadRequest (it cannot read it or would not pay it) and
+        BackendUnavailable.
+        """
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         """Send, and wait up to `timeout_s` (and a little grace) for the end.

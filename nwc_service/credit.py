@@ -16,10 +16,12 @@ from nwc_service.failpoint import failpoint
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
-from nwc_service.store import alarms, invoices, ledger
+from nwc_service.store import alarms, invoices, ledger, meta
 from nwc_service.store.database import Database, Tx
+from nwc_service.store.meta import BORN_AT
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.payment import told_time
 from nwc_service.wallet.receipt import UNSETTLED, receive_entry, settle_invoice
 from nwc_service.wallet.units import MAX_MSAT, BackendName, Msat, PaymentHash
 
@@ -73,10 +75,13 @@ class Crediter:
         now = self._clock()
         invoice = await invoices.by_hash(tx, backend=backend, payment_hash=report.payment_hash)
         received_msat = _received_msat(report, invoice)
-        if received_msat == 0:
-            return []
+        is_ours = invoice is not None or not await self._is_before_us(tx, report)
+        has_receipt = received_msat > 0 and is_ours
         if cursor is not None:
-            await invoices.set_cursor(tx, backend, cursor, payment_hash=report.payment_hash)
+            payment_hash = report.payment_hash if has_receipt else None
+            await invoices.set_cursor(tx, backend, cursor, payment_hash=payment_hash)
+        if not has_receipt:
+            return []
         invoice_id = invoice.invoice_id if invoice else None
         if not await invoices.insert_receipt(
             tx,
@@ -95,8 +100,25 @@ class Crediter:
         await ledger.post(tx, (entry,), now=now, invoice_id=invoice_id)
         failpoint("in_credit")
         if invoice is None:
+            await self._ask_whose(tx, report, amount_msat=received_msat)
             return []
         return await self._settle(tx, invoice, report=report, received_msat=received_msat)
+
+    async def _is_before_us(self, tx: Tx, report: InvoiceReport) -> bool:
+        """What a node received for others before these books were opened."""
+        born_at = await meta.get(tx, BORN_AT)
+        settled_at = told_time(report.settled_at)
+        return born_at is not None and settled_at is not None and settled_at < int(born_at)
+
+    async def _ask_whose(self, tx: Tx, report: InvoiceReport, *, amount_msat: Msat) -> None:
+        log.error("alarm", kind="unattributed", payment_hash=report.payment_hash)
+        await alarms.raise_alarm(
+            tx,
+            "unattributed",
+            subject=report.payment_hash,
+            detail=f"{amount_msat} msat came in that nobody here asked for",
+            now=self._clock(),
+        )
 
     async def _has_room(self, tx: Tx, invoice: Invoice, amount_msat: Msat) -> bool:
         if await ledger.has_room(tx, invoice.account_id, amount_msat=amount_msat):

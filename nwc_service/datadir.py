@@ -62,22 +62,24 @@ def served(data_dir: Path) -> dict[str, str | None]:
     return found
 
 
-def leave_mark(data_dir: Path, reached: Mapping[str, int]) -> None:
-    write_private(data_dir / MARK, json.dumps(dict(reached)))
+def leave_mark(data_dir: Path, mark: Mapping[str, str | int]) -> None:
+    write_private(data_dir / MARK, json.dumps(dict(mark)))
 
 
-def mark(data_dir: Path) -> dict[str, int]:
+def mark(data_dir: Path) -> dict[str, str | int]:
     """Empty where none was left. Raises ValueError for one that cannot be read."""
     path = data_dir / MARK
     try:
-        found: dict[str, int] = json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
     except ValueError:
+        found = None
+    if not isinstance(found, dict):
         raise ValueError(
             f"{path} cannot be read, so a restored database would not be noticed;"
             " start once with --restored after removing it"
-        ) from None
+        )
     return found
 
 

@@ -46,6 +46,7 @@ def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
     )
     required_percent = settings.solvency.required_percent
     solvency = Solvency(db, backends=backends, required_percent=required_percent, clock=clock)
+    guard = Guard(db, backends=backends, clock=clock)
     spender = Spender(
         db,
         backends=backends,
@@ -53,13 +54,13 @@ def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
         outbox=outbox,
         keyring=edges.keyring,
         solvency=solvency,
+        guard=guard,
         policy=_spend_policy(settings),
         spawn=edges.spawn,
         clock=clock,
     )
     receiver = _receiver(edges, answers=answers, outbox=outbox, clock=clock)
     crediter = Crediter(db, answers=answers, outbox=outbox, clock=clock)
-    guard = Guard(db, backends=backends, clock=clock)
     reconciler = Reconciler(
         db,
         backends=backends,

@@ -29,7 +29,7 @@ from nwc_service.store.requests import Claim
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.refusals import CONNECTION_ENDED
+from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
 from nwc_service.wallet.units import (
     BackendName,
     InvoiceId,
@@ -38,8 +38,6 @@ from nwc_service.wallet.units import (
 )
 
 log = structlog.get_logger()
-
-PAUSED = "the node is paused: the operator must look at it first"
 
 CREATE_TIMEOUT_S = 30.0
 CREATE_ATTEMPTS = 3
@@ -117,7 +115,7 @@ class Receiver:
         async def work(tx: Tx) -> None:
             await requests.claim(tx, caller.claim, now=now)
             if await is_distrusted(tx, backend):
-                raise RequestError(ErrorCode.INTERNAL, PAUSED)
+                raise RequestError(ErrorCode.INTERNAL, NODE_PAUSED)
             if not await connections.is_live(tx, caller.connection, now=now):
                 raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
@@ -139,7 +137,7 @@ class Receiver:
         if invoice.invoice_id in self.active:
             return
         if await self._db.read(lambda tx: is_distrusted(tx, invoice.backend)):
-            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, PAUSED))
+            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, NODE_PAUSED))
         elif self._clock() - invoice.created_at > self._max_age_s:
             await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "interrupted"))
         else:

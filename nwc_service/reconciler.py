@@ -17,9 +17,9 @@ from nwc_service.backend import (
     InvoiceStatus,
     LightningBackend,
     NodeInfo,
-    PaymentRef,
     ReleaseRule,
     Unsupported,
+    ref_to,
 )
 from nwc_service.credit import Crediter
 from nwc_service.failpoint import failpoint
@@ -29,7 +29,7 @@ from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.outcome import FailReason, Outcome, Settled, Unknown
+from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
 from nwc_service.wallet.payment import (
     LIVE_STATES,
     Payment,
@@ -52,7 +52,8 @@ CALL_TIMEOUT_S = 30.0
 FIRST_LOOKUP_S = 1
 LONGEST_LOOKUP_S = 30
 ALARM_AFTER_S = 3600
-SWEEP_AT_MOST = 100
+SWEEP_AT_MOST = 50
+RELEASED_AT_MOST = 10
 RELEASED_FOR_GOOD_S = 14 * 24 * 3600
 """How long a payment that was given back is asked about: no HTLC lives longer."""
 EXPIRED_FOR_GOOD_S = 3600
@@ -99,10 +100,7 @@ class Reconciler:
     async def ask_node(self, name: BackendName) -> None:
         """What it is now, and whether it still knows what it knew."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                info = await self._backends[name].start()
-                await self._guard.check(name, info)
-            self.node_info[name] = info
+            self.node_info[name] = await self._guard.glance(name)
         except Exception as error:
             if not isinstance(error, BackendUnavailable | TimeoutError):
                 log.exception("backend.broken", backend=name)
@@ -167,10 +165,12 @@ class Reconciler:
             outcome = await _look_up(backend, payment)
             if outcome is None:
                 await self._not_found(payment, backend, asked_at=asked_at)
-            else:
-                await self._spender.recorder.record(payment.payment_id, outcome)
+                return
+            if isinstance(outcome, Failed):
+                await self._guard.check(backend.name)  # which believes it, or stops the node
+            await self._spender.recorder.record(payment.payment_id, outcome)
         except (BackendUnavailable, TimeoutError):
-            return
+            self._guard.lost(backend.name)
 
     async def _not_found(
         self, payment: Payment, backend: LightningBackend, *, asked_at: int
@@ -186,8 +186,7 @@ class Reconciler:
         if not rule_h or not payment.is_unpayable(asked_at):
             return
         # A node that was rolled back knows nothing of what it paid: so ask for that first.
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            await self._guard.check(backend.name, await backend.start())
+        await self._guard.check(backend.name)
         await self._spender.recorder.give_back(
             payment.payment_id,
             expected=PaymentState.UNKNOWN,
@@ -199,19 +198,24 @@ class Reconciler:
         )
 
     async def sweep_released(self, name: BackendName) -> None:
-        """Ask about payments that were given back, some each time: a success may come late."""
-        batch = await self._db.read(
+        """Ask about payments that were given back: a success may come late. The newest each
+        time, and some of the others in turn."""
+        since = self._clock() - RELEASED_FOR_GOOD_S
+        newest = await self._db.read(
+            lambda tx: payments.released_lately(tx, name, since=since, limit=RELEASED_AT_MOST)
+        )
+        in_turn = await self._db.read(
             lambda tx: payments.released_after_sending(
                 tx,
                 name,
-                since=self._clock() - RELEASED_FOR_GOOD_S,
+                since=since,
                 after=self._released_swept.get(name, PaymentId("")),
-                limit=SWEEP_AT_MOST,
+                limit=RELEASED_AT_MOST,
             )
         )
-        is_last = len(batch) < SWEEP_AT_MOST
-        self._released_swept[name] = PaymentId("") if is_last else batch[-1].payment_id
-        for payment in batch:
+        is_last = len(in_turn) < RELEASED_AT_MOST
+        self._released_swept[name] = PaymentId("") if is_last else in_turn[-1].payment_id
+        for payment in {payment.payment_id: payment for payment in newest + in_turn}.values():
             try:
                 outcome = await _look_up(self._backends[name], payment)
             except (BackendUnavailable, TimeoutError):
@@ -325,13 +329,8 @@ class Reconciler:
 
 async def _look_up(backend: LightningBackend, payment: Payment) -> Outcome | None:
     """Raises BackendUnavailable and TimeoutError."""
-    ref = PaymentRef(
-        our_id=payment.payment_id,
-        payment_hash=payment.payment_hash,
-        dispatched_at=_sent_at(payment),
-    )
     async with asyncio.timeout(CALL_TIMEOUT_S):
-        return await backend.lookup_payment(ref)
+        return await backend.lookup_payment(ref_to(payment))
 
 
 def _sent_at(payment: Payment) -> int:

@@ -21,7 +21,6 @@ from nwc_service.wallet.ledger import Entry, EntryKind
 from nwc_service.wallet.outcome import (
     Failed,
     FailReason,
-    InFlight,
     Outcome,
     Settled,
     Unknown,
@@ -59,8 +58,6 @@ class Recorder:
         failpoint("before_record")
         outgoing = await self._db.write(lambda tx: self._apply(tx, payment_id, outcome=outcome))
         failpoint("after_record")
-        if not isinstance(outcome, InFlight | Unknown):
-            log.info("payment.final", payment_id=payment_id, outcome=type(outcome).__name__)
         self._outbox.push(outgoing)
 
     async def give_back(
@@ -160,6 +157,7 @@ class Recorder:
             return []
         if after.state in LIVE_STATES:
             return []
+        log.info("payment.final", payment_id=after.payment_id, state=after.state)
         for kind in STUCK_ALARMS:
             await alarms.clear(tx, kind, subject=after.payment_id)
         # The budget before the account, as in TX-A: one order of locks.

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from nwc_service.answers import Answers, Caller, Clock
-from nwc_service.backend import LightningBackend, PayRequest
+from nwc_service.backend import BackendUnavailable, LightningBackend, PayRequest
 from nwc_service.failpoint import failpoint
+from nwc_service.guard import Guard
 from nwc_service.keyring import Keyring
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
@@ -32,7 +33,12 @@ from nwc_service.wallet.budget import period_start
 from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
-from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
+from nwc_service.wallet.outcome import (
+    FailReason,
+    NotSent,
+    Outcome,
+    Unknown,
+)
 from nwc_service.wallet.payment import (
     FeePolicy,
     Payment,
@@ -42,16 +48,13 @@ from nwc_service.wallet.payment import (
     reserve_entries,
     settle_internally,
 )
-from nwc_service.wallet.refusals import CONNECTION_ENDED
+from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
 from nwc_service.wallet.units import AccountId, BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
 
 # One wording for a hash that is live or settled anywhere: it must not tell whose it is.
 HASH_IN_USE = "this invoice is being paid or was paid before"
-
-
-PAUSED = "outgoing payments are paused: the operator must look at the node first"
 
 DRAIN_S = 3.0
 
@@ -75,6 +78,10 @@ class _Step:
     to_send: Payment | None = None
 
 
+class NodeNotAsked(Exception):
+    """All is in order, but the node was not asked how it reads the invoice."""
+
+
 class _Paused(Exception):
     """Its backend was paused between the reservation and the send."""
 
@@ -89,6 +96,7 @@ class Spender:
         outbox: Outbox,
         keyring: Keyring,
         solvency: Solvency,
+        guard: Guard,
         policy: SpendPolicy,
         spawn: Spawn,
         clock: Clock,
@@ -99,6 +107,7 @@ class Spender:
         self._outbox = outbox
         self._keyring = keyring
         self.solvency = solvency
+        self._guard = guard
         self._spawn = spawn
         self._clock = clock
         self.policy = policy
@@ -109,7 +118,8 @@ class Spender:
     async def spend(self, caller: Caller, payment: Payment) -> None:
         """Pay for the caller; the answer comes through the outbox, however late.
 
-        Raises RequestError when refused, with nothing changed, and AlreadyClaimed.
+        A payment without a backend may only be settled inside the ledger. Raises, with nothing
+        changed, RequestError when refused, AlreadyClaimed, and NodeNotAsked.
         """
         step = await self._db.write(lambda tx: self._reserve(tx, caller, payment=payment))
         failpoint("after_reserve")
@@ -142,13 +152,9 @@ class Spender:
         except InsufficientBalance as error:
             raise Refused(f"the account has less than {amount_msat} msat available") from error
 
-    async def resolve(
-        self, payment_id: PaymentId, outcome: Settled | Failed, *, reason: str
-    ) -> None:
-        """The operator's last word. Raises NotFound and Refused."""
-        if payment_id in self.active:
-            raise Refused("the payment is being sent just now: wait for what the node says")
-        await self.recorder.resolve(payment_id, outcome, reason=reason)
+    def lost(self, backend: BackendName) -> None:
+        """It was out of reach: it is looked at again before anything is sent through it."""
+        self._guard.lost(backend)
 
     def resume(self, payment: Payment) -> None:
         """After a crash: RESERVED is proof that nothing was sent, so send or release now."""
@@ -176,12 +182,18 @@ class Spender:
             raise RequestError(ErrorCode.OTHER, "invoice: it has expired")
         self.solvency.refuse_unless_covered()
         if payment.backend and await nodes.paused(tx, payment.backend):
-            raise RequestError(ErrorCode.INTERNAL, PAUSED)
+            raise RequestError(ErrorCode.INTERNAL, NODE_PAUSED)
         await self._check_open_payments(tx, payment.account_id)
+        return _Step(to_send=await self._hold(tx, caller, payment=payment))
+
+    async def _hold(self, tx: Tx, caller: Caller, *, payment: Payment) -> Payment:
         payment = await self._insert(tx, caller, payment=payment)
         await post(tx, reserve_entries(payment), now=self._clock(), payment=payment)
+        if payment.backend is None:
+            raise NodeNotAsked
         await requests.wait_for(tx, caller.claim.request_id, payment.payment_id)
-        return _Step(to_send=payment)
+        failpoint("in_reserve")
+        return payment
 
     async def _join(
         self, tx: Tx, caller: Caller, *, payment: Payment, standing: Payment
@@ -223,6 +235,7 @@ class Spender:
             tx, backend=invoice.backend, payment_hash=payment.payment_hash, now=now
         )
         await requests.wait_for(tx, caller.claim.request_id, payment.payment_id)
+        failpoint("in_reserve")
         payload = result_payload(caller.claim.method, payment_result(payment))
         answer = await self._answers.store(
             tx, caller.connection, claim=caller.claim, payload=payload
@@ -259,7 +272,6 @@ class Spender:
                 )
         if not await payments.insert(tx, payment):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
-        failpoint("in_reserve")
         return payment
 
     # --- TX-B and the one send
@@ -287,6 +299,9 @@ class Spender:
         if self._is_too_late(payment, now=now):
             await self._give_back(payment, reason=FailReason.TIMEOUT, detail="too late")
             return None
+        if problem := await self._problem(payment.backend or BackendName("")):
+            await self._give_back(payment, reason=FailReason.UNAVAILABLE, detail=problem)
+            return None
 
         async def work(tx: Tx) -> bool:
             if payment.backend and await nodes.paused(tx, payment.backend):
@@ -300,6 +315,17 @@ class Spender:
         except _Paused:
             await self._give_back(payment, reason=FailReason.UNAVAILABLE, detail="paused")
             return None
+
+    async def _problem(self, backend: BackendName) -> str | None:
+        """Why nothing may be sent through this backend now. A node that was out of reach may
+        have gone back in time, so it is looked at first."""
+        if not self.solvency.is_covered:
+            return "not covered"
+        try:
+            await self._guard.ensure(backend)
+        except (BackendUnavailable, TimeoutError):
+            return "the node cannot be reached"
+        return None
 
     async def _give_back(self, payment: Payment, *, reason: FailReason, detail: str) -> None:
         await self.recorder.give_back(
@@ -329,11 +355,16 @@ class Spender:
             timeout_s=self.policy.payment_timeout_s,
         )
         try:
-            return await backend.pay(request)
+            outcome = await backend.pay(request)
         except Exception as error:
             # A backend that breaks its word has proven nothing about the payment.
             log.exception("payment.backend_raised", payment_id=payment.payment_id)
-            return Unknown(type(error).__name__)
+            outcome = Unknown(type(error).__name__)
+        if isinstance(outcome, Unknown) or (
+            isinstance(outcome, NotSent) and outcome.reason is FailReason.UNAVAILABLE
+        ):
+            self._guard.lost(backend.name)
+        return outcome
 
 
 def _check_cap(connection: Connection, payment: Payment) -> None:

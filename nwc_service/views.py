@@ -17,9 +17,10 @@ from nwc_service.store import (
     ledger,
     nodes,
     payments,
+    receipts,
     trail,
 )
-from nwc_service.store.audit import audit_live
+from nwc_service.store.audit import audit_live, last_life
 from nwc_service.store.database import Database, Row, Tx
 from nwc_service.store.history import Query
 from nwc_service.store.ledger import Account
@@ -148,6 +149,8 @@ async def _history_out(tx: Tx, payment: Payment) -> View:
         "expires_at": payment.expires_at,
         "unpayable_at": payment.unpayable_at,
         "final_at": payment.settled_at,
+        "heard": payment.heard,
+        "heard_at": payment.heard_at,
         "preimage": _is_stored(payment),
         "proof": {"kind": proof.kind, "detail": proof.detail} if proof else None,
         "same_hash": await _same_hash(tx, payment),
@@ -158,9 +161,9 @@ async def _history_out(tx: Tx, payment: Payment) -> View:
 
 
 async def _history_in(tx: Tx, invoice: Invoice) -> View:
-    payment_hash, receipts, requests = invoice.payment_hash, [], []
+    payment_hash, received, requests = invoice.payment_hash, [], []
     if payment_hash is not None:
-        receipts = await trail.receipts(tx, backend=invoice.backend, payment_hash=payment_hash)
+        received = await trail.receipts(tx, backend=invoice.backend, payment_hash=payment_hash)
     if invoice.request_id is not None:
         requests = await trail.request(tx, invoice.request_id)
     return {
@@ -169,7 +172,7 @@ async def _history_in(tx: Tx, invoice: Invoice) -> View:
         "expires_at": invoice.expires_at,
         "preimage": _is_stored(invoice),
         "same_hash": await _same_hash(tx, invoice),
-        "receipts": _rows(receipts),
+        "receipts": _rows(received),
         "requests": _rows(requests),
         **await _attention(tx, invoice.invoice_id),
     }
@@ -294,6 +297,22 @@ async def backend(
     }
 
 
+async def suspense_list(tx: Tx) -> list[View]:
+    """What arrived and is nobody's yet, oldest first."""
+    return [
+        {
+            "payment_hash": receipt.payment_hash,
+            "backend": receipt.backend,
+            "htlc_set": receipt.htlc_set,
+            "amount_msat": receipt.amount_msat,
+            "received_at": receipt.created_at,
+            "invoice_id": receipt.invoice_id,
+            "account": receipt.account,
+        }
+        for receipt in await receipts.waiting(tx)
+    ]
+
+
 async def alarm_list(tx: Tx) -> list[View]:
     """What the operator must look at, oldest first."""
     return _rows(await alarms.alarms(tx))
@@ -302,6 +321,12 @@ async def alarm_list(tx: Tx) -> list[View]:
 async def decision_list(tx: Tx) -> list[View]:
     """What operators decided and why, newest first."""
     return _rows(await decisions.decisions(tx))
+
+
+async def audit_stopped(database: Database, *, now: int, required_percent: int) -> View:
+    """As `audit`, where no service runs: what is overdue is judged by when one last did."""
+    ran_at = await database.read(last_life)
+    return await audit(database, now=ran_at or now, required_percent=required_percent)
 
 
 async def audit(database: Database, *, now: int, required_percent: int) -> View:

@@ -99,22 +99,11 @@ class LnbitsApi:
         )
         return await self._exchange(client, request, operation=operation)
 
-    async def post(
-        self,
-        path: str,
-        body: Mapping[str, object],
-        *,
-        operation: str,
-        timeout_s: float | None = None,
-    ) -> Reply:
+    async def post(self, path: str, body: Mapping[str, object], *, operation: str) -> Reply:
         """With the invoice key."""
         client = self._opened(operation).kept
         request = client.build_request(
-            "POST",
-            path,
-            json=body,
-            headers=self._headers("invoice"),
-            timeout=min(timeout_s or self._options.timeout_s, self._options.timeout_s),
+            "POST", path, json=body, headers=self._headers("invoice")
         )
         return await self._exchange(client, request, operation=operation)
 

@@ -16,6 +16,7 @@ from nwc_service.backend import (
     Balance,
     Cap,
     Cursor,
+    Decoded,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -33,6 +34,7 @@ from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 CAPS = (
     Cap.DESCRIPTION_HASH
     | Cap.OWN_EXPIRY
+    | Cap.DECODE
     | Cap.DEDUP_BY_HASH
     | Cap.LOOKUP_BY_HASH
     | Cap.PUSH
@@ -91,6 +93,9 @@ class LnbitsBackend:
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
         row = await self._wallet.incoming_row("lookup_invoice", payment_hash)
         return None if row is None else invoice_report(row, now=_now())
+
+    async def decode(self, invoice: str) -> Decoded:
+        return await self._wallet.decode(invoice)
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

@@ -4,11 +4,11 @@ import asyncio
 import time
 from contextlib import suppress
 
-from backends.lnbits.api import PAYMENTS, LnbitsApi, NoReply, NotReached, Reply
+from backends.lnbits.api import LnbitsApi, NoReply, NotReached, Reply
 from backends.lnbits.fee_cap import FeeCap
 from backends.lnbits.payments import not_processed, outcome_of, refusal
 from backends.lnbits.wallet import LnbitsWallet
-from backends.lnbits.wire import Decoded, PaymentRow
+from backends.lnbits.wire import PaymentRow
 from nwc_service.backend import (
     BackendUnavailable,
     FailReason,
@@ -71,45 +71,18 @@ class Sender:
     async def _pay(self, request: PayRequest) -> Outcome:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + request.timeout_s
-        refused = await self._refused_by_decoding(request)
-        if refused is not None:
-            return refused
-        if loop.time() >= deadline:
-            return NotSent(FailReason.TIMEOUT, "LNbits decoded the invoice too late")
         try:
-            outcome = await self._send(request, timeout_s=deadline - loop.time() + GRACE_S)
+            outcome = await self._send(request)
         except NotReached as gone:
             return NotSent(FailReason.UNAVAILABLE, str(gone))
         except BackendUnavailable as gone:
             outcome = Unknown(str(gone))
         return await self._follow(request.payment_hash, outcome, deadline=deadline)
 
-    async def _refused_by_decoding(self, request: PayRequest) -> NotSent | None:
-        """LNbits must read the invoice as the service does, before anything is sent."""
-        try:
-            reply = await self._api.post(
-                f"{PAYMENTS}/decode",
-                {"data": request.invoice},
-                operation="pay",
-                timeout_s=request.timeout_s,
-            )
-        except BackendUnavailable as gone:
-            return NotSent(FailReason.UNAVAILABLE, str(gone))
-        if reply.status not in (200, 400):
-            problem = self._api.unusable(reply, operation="pay")
-            return NotSent(FailReason.UNAVAILABLE, str(problem))
-        decoded = reply.read(Decoded)
-        if decoded is None:
-            return NotSent(FailReason.BAD_REQUEST, "LNbits cannot decode the invoice")
-        asked = (request.payment_hash, request.amount_msat)
-        if (decoded.payment_hash, decoded.amount_msat) != asked:
-            return NotSent(FailReason.BAD_REQUEST, "LNbits reads another hash or amount")
-        return None
-
-    async def _send(self, request: PayRequest, *, timeout_s: float) -> Outcome:
+    async def _send(self, request: PayRequest) -> Outcome:
         """Raises BackendUnavailable, and NotReached where nothing left."""
         body = {"out": True, "bolt11": request.invoice, "external_id": request.our_id}
-        reply = await self._api.pay(body, timeout_s=timeout_s)
+        reply = await self._api.pay(body, timeout_s=request.timeout_s + GRACE_S)
         refused = not_processed(reply)
         if refused is not None:
             return refused

@@ -5,17 +5,18 @@ from itertools import count
 
 from backends.lnbits.api import PAYMENTS, KeyKind, LnbitsApi, Reply
 from backends.lnbits.invoices import invoice_report
-from backends.lnbits.wire import Lookup, PaymentRow, Refusal, RowsPage, WalletInfo
+from backends.lnbits.wire import Lookup, PaymentRow, Reading, Refusal, RowsPage, WalletInfo
 from nwc_service.backend import (
     BackendUnavailable,
     BadRequest,
+    Decoded,
     InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
     Unsupported,
 )
 from nwc_service.wallet import bolt11
-from nwc_service.wallet.units import MSAT_PER_SAT, PaymentHash
+from nwc_service.wallet.units import MSAT_PER_SAT, Msat, PaymentHash
 
 PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
@@ -101,6 +102,22 @@ class LnbitsWallet:
         rows.sort(key=lambda row: row.updated_at)
         reports = (invoice_report(row, now=now) for row in rows)
         return [r for r in reports if r is not None and r.status is InvoiceStatus.SETTLED]
+
+    async def decode(self, invoice: str) -> Decoded:
+        """LNbits reads with its own decoder. Raises also BadRequest."""
+        body = {"data": invoice}
+        reply = await self._api.post(f"{PAYMENTS}/decode", body, operation="decode")
+        if reply.status not in (200, 400):
+            raise self._api.unusable(reply, operation="decode")
+        reading = reply.read(Reading)
+        if reading is None:
+            raise BadRequest("LNbits cannot decode the invoice")
+        return Decoded(
+            payment_hash=PaymentHash(reading.payment_hash),
+            amount_msat=Msat(reading.amount_msat) if reading.amount_msat else None,
+            expires_at=reading.date + reading.expiry,
+            payee=reading.payee,
+        )
 
     async def create(self, spec: InvoiceSpec) -> PaymentRow:
         """The one that was made for this id before, if its reply was lost. Raises also

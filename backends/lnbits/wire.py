@@ -103,11 +103,14 @@ class Refusal(Wire):
     status: str | None = None
 
 
-class Decoded(Wire):
+class Reading(Wire):
     """POST /api/v1/payments/decode"""
 
     payment_hash: Hash
-    amount_msat: StrictInt | None = None
+    amount_msat: StrictInt  # 0 where the invoice names none
+    date: StrictInt
+    expiry: StrictInt  # in seconds after the date
+    payee: str | None = None
 
 
 class WakeUp(Wire):

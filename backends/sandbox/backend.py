@@ -16,6 +16,7 @@ from nwc_service.backend import (
     Balance,
     Cap,
     Cursor,
+    Decoded,
     FailReason,
     HistoryPage,
     InvoiceReport,
@@ -50,6 +51,7 @@ CAPS = (
     | Cap.DESCRIPTION_HASH
     | Cap.OWN_PREIMAGE
     | Cap.OWN_EXPIRY
+    | Cap.DECODE
     | Cap.PAY_AMOUNTLESS
     | Cap.FEE_LIMIT
     | Cap.PAY_TIMEOUT
@@ -129,6 +131,17 @@ class SandboxBackend:
     async def cancel_invoice(self, payment_hash: PaymentHash) -> None:
         await self._reach()
         await self._node.cancel_invoice(payment_hash)
+
+    async def decode(self, invoice: str) -> Decoded:
+        """No second opinion: the simulated node reads as the service does."""
+        await self._reach()
+        try:
+            read = bolt11.decode(invoice)
+        except bolt11.InvalidInvoice as refused:
+            raise BadRequest(str(refused)) from None
+        if read.network != "regtest":
+            raise BadRequest("the invoice is of another network")
+        return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

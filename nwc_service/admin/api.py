@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from nwc_service import __version__, views
-from nwc_service.admin import backends, health, payments
+from nwc_service.admin import alarms, backends, health, payments, suspense
 from nwc_service.admin.state import Body, State, Wanted
 from nwc_service.backend import BackendUnavailable, BadRequest, Unsupported
 from nwc_service.connections import Wish
@@ -38,8 +38,10 @@ def build(state: State, *, token: str) -> FastAPI:
     _account_routes(app, state, wanted=wanted)
     _connection_routes(app, state, wanted=wanted)
     payments.add_routes(app, state, wanted=wanted)
+    suspense.add_routes(app, state, wanted=wanted)
     backends.add_routes(app, state, wanted=wanted)
-    _other_routes(app, state, wanted=wanted)
+    alarms.add_routes(app, state, wanted=wanted)
+    _audit_route(app, state, wanted=wanted)
     return app
 
 
@@ -144,15 +146,7 @@ def _connection_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
         return await view(connection_id)
 
 
-def _other_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
-    @app.get("/api/v1/alarms", dependencies=wanted)
-    async def list_alarms() -> list[View]:
-        return await state.books.read(views.alarm_list)
-
-    @app.get("/api/v1/decisions", dependencies=wanted)
-    async def list_decisions() -> list[View]:
-        return await state.books.read(views.decision_list)
-
+def _audit_route(app: FastAPI, state: State, *, wanted: Wanted) -> None:
     @app.get("/api/v1/audit", dependencies=wanted)
     async def run_audit() -> View:
         return await views.audit(

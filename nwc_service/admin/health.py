@@ -26,8 +26,8 @@ def add_routes(app: FastAPI, state: State) -> None:
     async def readyz() -> JSONResponse:
         """Database open, every backend answering, at least one relay subscribed.
 
-        A paused backend, or funds that do not cover what is owed, stop outgoing payments only:
-        what comes in goes on, so the service stays ready.
+        A paused backend, or funds that do not cover what is owed, wait for the operator: a
+        restart ends neither, and what else the service does goes on, so it stays ready.
         """
 
         async def look(tx: Tx) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nwc_service import views
 from nwc_service.admin.state import Body, State, Wanted
-from nwc_service.backend import BackendUnavailable, LightningBackend, PaymentRef
+from nwc_service.backend import BackendUnavailable, LightningBackend, ref_to
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.outcome import Failed, FailReason, NotSent, Outcome, Settled
@@ -25,6 +25,7 @@ ASK_TIMEOUT_S = 10.0
 class Resolution(Body):
     reason: str
     paid: bool
+    force: bool = False
     preimage: str | None = Field(default=None, repr=False)
     fee_msat: Annotated[int, Field(ge=0, le=MAX_MSAT)] | None = None
 
@@ -58,7 +59,9 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
     @app.post("/api/v1/payments/{name}/resolve", dependencies=wanted)
     async def resolve_payment(name: str, body: Resolution) -> View:
         payment_id = (await outgoing(name)).payment_id
-        await state.spender.resolve(payment_id, _outcome(body), reason=body.reason)
+        await state.resolver.resolve(
+            payment_id, _outcome(body), reason=body.reason, force=body.force
+        )
         return await view(payment_id)
 
 
@@ -79,14 +82,9 @@ async def _says(backend: LightningBackend | None, payment: Payment) -> str:
     """Only asks: what follows from the answer is the reconciler's to do."""
     if backend is None:
         return "not configured"
-    ref = PaymentRef(
-        our_id=payment.payment_id,
-        payment_hash=payment.payment_hash,
-        dispatched_at=payment.dispatched_at or payment.created_at,
-    )
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
-            return _word(await backend.lookup_payment(ref), payment)
+            return _word(await backend.lookup_payment(ref_to(payment)), payment)
     except (BackendUnavailable, TimeoutError):
         return "no answer"
     except Exception:

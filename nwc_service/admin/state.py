@@ -12,8 +12,8 @@ from nwc_service.backend import LightningBackend, NodeInfo
 from nwc_service.connections import Connections
 from nwc_service.guard import Guard
 from nwc_service.relays import Relays
+from nwc_service.resolve import Resolver
 from nwc_service.solvency import Solvency
-from nwc_service.spend import Spender
 from nwc_service.store.database import Database
 from nwc_service.wallet.units import BackendName
 
@@ -33,7 +33,7 @@ class State:
     backends: Mapping[BackendName, LightningBackend]
     backend_types: Mapping[BackendName, str]
     node_info: Mapping[BackendName, NodeInfo]
-    spender: Spender
+    resolver: Resolver
     guard: Guard
     solvency: Solvency
     required_percent: int

@@ -4,13 +4,15 @@ import typer
 
 from nwc_service.cli import (
     account,
-    attention,
+    alarm,
     audit,
     backend,
     connection,
+    decision,
     payment,
     sandbox,
     service,
+    suspense,
 )
 from nwc_service.cli.one_line import OneLineGroup
 
@@ -24,12 +26,13 @@ app = typer.Typer(
 )
 app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
-app.command("alarms")(attention.alarms)
-app.command("decisions")(attention.decisions)
 app.add_typer(account.app, name="account")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
+app.add_typer(suspense.app, name="suspense")
 app.add_typer(backend.app, name="backend")
+app.add_typer(alarm.app, name="alarm")
+app.add_typer(decision.app, name="decision")
 app.add_typer(sandbox.app, name="sandbox")
 
 

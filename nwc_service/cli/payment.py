@@ -78,6 +78,10 @@ def resolve(
         int | None,
         typer.Option("--fee-msat", help="With --paid: the fee; by default the whole reserve."),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="With --unpaid: also while the node has it under way."),
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -92,7 +96,9 @@ def resolve(
     """
     if not paid and (preimage_file is not None or fee_msat is not None):
         raise typer.BadParameter("--preimage-file and --fee-msat go with --paid")
-    body = {"reason": reason, "paid": paid, "fee_msat": fee_msat}
+    if paid and force:
+        raise typer.BadParameter("--force goes with --unpaid")
+    body = {"reason": reason, "paid": paid, "fee_msat": fee_msat, "force": force}
     if paid:
         body["preimage"] = _preimage(preimage_file)
     view = call(data_dir, "POST", ["payments", payment, "resolve"], body)

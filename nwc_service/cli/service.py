@@ -32,6 +32,8 @@ def serve(
     # Only this command needs the whole service, which takes long to load.
     from nwc_service.serving import serve as serve_until_stopped
 
+    if restored is not None and not restored.strip():
+        fail("--restored: a reason is required")
     with failing_in_one_line():
         settings = load_settings(file=config, data_dir=data_dir)
     problem = serve_until_stopped(

@@ -15,12 +15,14 @@ HEAD = (
     "state",
     "row_state",
     "backend_says",
+    "heard",
+    "heard_at",
     "proof",
     "preimage",
 )
 TABLES = {
     "entries": ("created_at", "kind", "amount_msat", "from", "to"),
-    "receipts": ("created_at", "amount_msat", "htlc_set"),
+    "receipts": ("created_at", "amount_msat", "htlc_set", "assigned_to"),
     "requests": ("claimed_at", "answered_at", "method", "request_id"),
     "alarms": ("raised_at", "kind", "detail"),
     "decisions": ("decided_at", "kind", "reason"),

@@ -1,8 +1,19 @@
 """pay_invoice: pay a BOLT11 invoice from this account."""
 
+import asyncio
+from dataclasses import replace
 from secrets import token_hex
 
-from nwc_service.backend import Cap
+import structlog
+
+from nwc_service.backend import (
+    BackendUnavailable,
+    BadRequest,
+    Cap,
+    Decoded,
+    FailReason,
+    NotSent,
+)
 from nwc_service.methods.method import (
     AmountMsat,
     Context,
@@ -12,13 +23,18 @@ from nwc_service.methods.method import (
     Wallet,
     stored_metadata,
 )
+from nwc_service.spend import NodeNotAsked
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.bolt11 import Bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState
+from nwc_service.wallet.refusals import refusal
 from nwc_service.wallet.units import Msat, PaymentId
 
+log = structlog.get_logger()
+
 MAX_AHEAD_S = 86_400
+DECODE_TIMEOUT_S = 10.0
 
 
 class PayInvoice(Params):
@@ -28,18 +44,30 @@ class PayInvoice(Params):
 
 
 async def handle(context: Context, params: PayInvoice) -> None:
-    wallet, connection = context.wallet, context.caller.connection
+    wallet = context.wallet
     invoice = _decode(params.invoice)
     _check_payable(invoice, wallet)
-    amount_msat = _amount_msat(invoice, params.amount, caps=wallet.backend.caps)
-    fee_cap_msat = wallet.backend.fee_cap_msat(amount_msat)
-    payment = Payment(
+    payment = _planned(context, invoice, params=params)
+    try:
+        await wallet.spender.spend(context.caller, payment)
+    except NodeNotAsked:
+        await _check_reading(invoice, wallet)
+        payment = replace(payment, backend=wallet.default_backend)
+        await wallet.spender.spend(context.caller, payment)
+
+
+def _planned(context: Context, invoice: Bolt11, *, params: PayInvoice) -> Payment:
+    wallet, connection = context.wallet, context.caller.connection
+    backend = wallet.backend
+    amount_msat = _amount_msat(invoice, params.amount, caps=backend.caps)
+    return Payment(
         payment_id=PaymentId(token_hex(16)),
         account_id=connection.account_id,
         connection_id=connection.connection_id,
         kind=PaymentKind.BOLT11,
         state=PaymentState.RESERVED,
-        backend=wallet.default_backend,
+        # A node that can be asked must agree first, so that what stays inside never needs it.
+        backend=None if Cap.DECODE in backend.caps else wallet.default_backend,
         payment_hash=invoice.payment_hash,
         invoice=invoice.invoice,
         description=invoice.description or "",
@@ -47,13 +75,32 @@ async def handle(context: Context, params: PayInvoice) -> None:
         amount_msat=amount_msat,
         amount_is_override=invoice.amount_msat is None,
         fee_reserve_msat=wallet.spender.policy.fee.reserve_msat(
-            amount_msat, cap_msat=fee_cap_msat
+            amount_msat, cap_msat=backend.fee_cap_msat(amount_msat)
         ),
         metadata=stored_metadata(params.metadata),
         created_at=wallet.clock(),
         expires_at=invoice.expires_at,
     )
-    await wallet.spender.spend(context.caller, payment)
+
+
+async def _check_reading(invoice: Bolt11, wallet: Wallet) -> None:
+    """The node must read the invoice as it was read here, its expiry too: rule H counts on it.
+
+    Raises RequestError.
+    """
+    backend = wallet.backend
+    try:
+        async with asyncio.timeout(DECODE_TIMEOUT_S):
+            told = await backend.decode(invoice.invoice)
+    except (BackendUnavailable, TimeoutError) as error:
+        wallet.spender.lost(backend.name)
+        raise refusal(NotSent(FailReason.UNAVAILABLE)) from error
+    except BadRequest as error:
+        raise RequestError(ErrorCode.OTHER, "invoice: the node cannot read it") from error
+    payee = told.payee and invoice.payee
+    if told != Decoded(invoice.payment_hash, invoice.amount_msat, invoice.expires_at, payee):
+        log.error("invoice.read_differently", backend=backend.name)
+        raise RequestError(ErrorCode.OTHER, "invoice: the node reads it differently")
 
 
 def _decode(text: str) -> Bolt11:

@@ -26,5 +26,14 @@ async def clear(tx: Tx, kind: str, *, subject: str) -> bool:
     return row is not None
 
 
+_ALARM = "SELECT kind, subject, detail, raised_at FROM alarm"
+
+
+async def alarm(tx: Tx, kind: str, *, subject: str) -> Row | None:
+    return await tx.one(
+        f"{_ALARM} WHERE kind = :kind AND subject = :subject", kind=kind, subject=subject
+    )
+
+
 async def alarms(tx: Tx) -> list[Row]:
-    return await tx.all("SELECT kind, subject, detail, raised_at FROM alarm ORDER BY raised_at")
+    return await tx.all(f"{_ALARM} ORDER BY raised_at")

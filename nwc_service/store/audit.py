@@ -57,6 +57,12 @@ async def audit_live(database: Database, *, now: int, required_percent: int) -> 
     return await _audit(database.read, now=now, required_percent=required_percent)
 
 
+async def last_life(tx: Tx) -> int | None:
+    """When the service last read a balance: what should have been done since, nobody could."""
+    row = await tx.one("SELECT max(read_at) AS read_at FROM reading")
+    return row["read_at"] if row else None
+
+
 async def _audit(read: _Read, *, now: int, required_percent: int) -> Audit:
     counted = await read(_count)
     problems: list[str] = []

@@ -1,12 +1,25 @@
 """What must hold in the books, one SELECT of what is wrong for each.
 
-The numbers in the texts are those of the invariants in `docs/money.md`. Each check reads both
+Each text begins with the number of the invariant that is broken:
+
+I1   all balances together are zero        I2   a balance is the sum of its entries
+I3   no account is negative                I4   what is held is held for open payments
+I5   one live or settled payment per hash  I6   what arrived is credited once, to whom it is due
+I7   a payment moves what it must, once    I8   paid: with a preimage, within the fee reserve
+I9   given back: with a proof              I10  one backend per payment, for ever
+I12  one effect and one answer a request   I13  the answer says what became of the payment
+I15  a budget counts its payments          I16  an internal payment moves both sides alike
+I19  what is owed is backed                I23  the cursor moves with what it passed
+I24  every amount is within its bounds     I25  nothing waits for ever without an alarm
+
+The others are of the code, not of the books, and are proved by tests. Each check reads both
 sides of its comparison in one statement, so it is right on whatever snapshot it runs. None
 looks for each row through another table without an index: the time grows with the rows.
 """
 
 from dataclasses import dataclass
 
+from nwc_service.store.nodes import READING_LASTS_S
 from nwc_service.wallet.units import MAX_MSAT
 
 ALARM_IS_DUE_S = 2 * 3600
@@ -14,7 +27,6 @@ ALARM_IS_DUE_S = 2 * 3600
 CANCELLATION_LASTS_S = 24 * 3600
 OUTBOX_LASTS_S = 48 * 3600
 """Twice as long as an answer is published before it is given up."""
-READING_LASTS_S = 600
 READING_TAKES_S = 10
 
 
@@ -247,6 +259,37 @@ RECEIPTS = (
         "I6: invoice {invoice_id} was credited, and is {state}",
         "SELECT DISTINCT invoice.invoice_id, state FROM receipt JOIN invoice"
         " ON invoice.invoice_id = receipt.invoice_id WHERE state <> 'SETTLED'",
+    ),
+    # By the second as well: two assignments are not taken for one of both amounts.
+    Check(
+        "I6: of invoice {invoice_id} {assigned_msat} msat were assigned at {assigned_at},"
+        " and {moved_msat} moved from {source} to {destination}",
+        "SELECT invoice_id, source, destination, assigned_at,"
+        " sum(assigned_msat) AS assigned_msat, sum(moved_msat) AS moved_msat FROM ("
+        " SELECT coalesce(invoice_id, 'of nobody') AS invoice_id, 'suspense' AS source,"
+        " assigned_to AS destination, assigned_at, amount_msat AS assigned_msat,"
+        " 0 AS moved_msat FROM receipt WHERE assigned_to IS NOT NULL"
+        " UNION ALL SELECT coalesce(invoice_id, 'of nobody'), source, destination,"
+        " created_at, 0, amount_msat FROM entry WHERE kind = 'assign') AS both_sides"
+        " GROUP BY invoice_id, source, destination, assigned_at"
+        " HAVING sum(assigned_msat) <> sum(moved_msat)",
+    ),
+    Check(
+        "I6: of invoice {invoice_id} {assigned_msat} msat were assigned, {waited_msat} waited",
+        "SELECT invoice_id, sum(assigned_msat) AS assigned_msat,"
+        " sum(waited_msat) AS waited_msat FROM (SELECT invoice_id,"
+        " amount_msat AS assigned_msat, 0 AS waited_msat FROM receipt"
+        " WHERE invoice_id IS NOT NULL AND assigned_to IS NOT NULL"
+        " UNION ALL SELECT invoice_id, 0, amount_msat FROM entry"
+        " WHERE invoice_id IS NOT NULL AND kind = 'receive' AND destination = 'suspense'"
+        ") AS both_sides GROUP BY invoice_id HAVING sum(assigned_msat) > sum(waited_msat)",
+    ),
+    Check(
+        "I6: entry {entry_id}, of kind {kind}, moves money from {source} to {destination}",
+        "SELECT entry_id, kind, source, destination FROM entry"
+        " WHERE (destination = 'suspense' AND kind <> 'receive')"
+        " OR (source = 'suspense' AND kind <> 'assign') OR (kind = 'assign'"
+        " AND destination <> 'equity' AND destination NOT LIKE 'available:%')",
     ),
     Check(
         "I23: the cursor of {backend} moved with {payment_hash}, of which there is no receipt",

@@ -182,10 +182,16 @@ async def cursor(tx: Tx, backend: BackendName) -> str | None:
     return str(row["cursor"]) if row else None
 
 
+async def forget_cursor(tx: Tx, backend: BackendName) -> None:
+    """Read its stream from the beginning again: receipts are unique."""
+    await tx.run("DELETE FROM stream WHERE backend = :backend", backend=backend)
+
+
 async def set_cursor(
-    tx: Tx, backend: BackendName, cursor: str, *, payment_hash: PaymentHash
+    tx: Tx, backend: BackendName, cursor: str, *, payment_hash: PaymentHash | None
 ) -> None:
-    """Only together with the receipt of this hash (I23)."""
+    """Only together with the receipt of this hash (I23); None where there is nothing to
+    receive."""
     await tx.run(
         "INSERT INTO stream (backend, cursor, payment_hash)"
         " VALUES (:backend, :cursor, :payment_hash) ON CONFLICT (backend)"

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from nwc_service.store.database import Tx
 
+BORN_AT = "born_at"
+"""When these books were opened: what strangers paid to a node before is none of theirs."""
+
 ADVERTISED = "advertised_relays"
 """The relays in new connection URIs, so that they can be shown while the service is down."""
 

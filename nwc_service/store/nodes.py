@@ -7,6 +7,9 @@ from enum import StrEnum
 from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.units import BackendName, Msat
 
+READING_LASTS_S = 600
+"""A backend that has not told its balance for longer than this backs nothing."""
+
 
 class Stops(StrEnum):
     OUTGOING = "outgoing"  # nothing is sent; what arrives is credited
@@ -15,28 +18,34 @@ class Stops(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Until the operator resumes the backend; never lifted by itself."""
+    """Until the operator resumes the backend; never lifted by itself.
+
+    `gravity` orders reasons: a graver one takes the place of another, and tells of it.
+    """
 
     backend: BackendName
     stops: Stops
+    gravity: int
     reason: str
     detail: str
     paused_at: int
 
 
-_PAUSE = "SELECT backend, stops, reason, detail, paused_at FROM pause"
+_COLUMNS = "backend, stops, gravity, reason, detail, paused_at"
+_PAUSE = f"SELECT {_COLUMNS} FROM pause"
 
 
 async def pause(tx: Tx, pause: Pause) -> bool:
-    """False when it is paused as far already. A further reaching pause replaces another."""
+    """False when it is paused as gravely already."""
     row = await tx.one(
-        "INSERT INTO pause (backend, stops, reason, detail, paused_at)"
-        " VALUES (:backend, :stops, :reason, :detail, :paused_at)"
-        " ON CONFLICT (backend) DO UPDATE SET stops = excluded.stops,"
-        " reason = excluded.reason, detail = excluded.detail, paused_at = excluded.paused_at"
-        " WHERE pause.stops = 'outgoing' AND excluded.stops = 'all' RETURNING backend",
+        f"INSERT INTO pause ({_COLUMNS}) VALUES (:backend, :stops, :gravity, :reason, :detail,"
+        " :paused_at) ON CONFLICT (backend) DO UPDATE SET stops = excluded.stops,"
+        " gravity = excluded.gravity, reason = excluded.reason, paused_at = excluded.paused_at,"
+        " detail = excluded.detail || '; before: ' || pause.reason || ': ' || pause.detail"
+        " WHERE pause.gravity < excluded.gravity RETURNING backend",
         backend=pause.backend,
         stops=pause.stops,
+        gravity=pause.gravity,
         reason=pause.reason,
         detail=pause.detail,
         paused_at=pause.paused_at,
@@ -82,8 +91,10 @@ async def raise_counters(tx: Tx, backend: BackendName, told: Mapping[str, int]) 
         )
 
 
-async def forget_counters(tx: Tx, backend: BackendName) -> None:
+async def set_counters(tx: Tx, backend: BackendName, told: Mapping[str, int]) -> None:
+    """The new floor."""
     await tx.run("DELETE FROM counter WHERE backend = :backend", backend=backend)
+    await raise_counters(tx, backend, told)
 
 
 async def put_reading(tx: Tx, backend: BackendName, *, spendable_msat: Msat, now: int) -> None:

@@ -16,7 +16,7 @@ COLUMNS = (
     "payment_id, account_id, connection_id, kind, state, backend, payment_hash, invoice,"
     " description, description_hash, amount_msat, amount_is_override, fee_reserve_msat,"
     " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, unpayable_at,"
-    " accepted_at, settled_at, proof_kind, proof, budget_period"
+    " accepted_at, settled_at, proof_kind, proof, heard, heard_at, budget_period"
 )
 _PAYMENT = f"SELECT {COLUMNS} FROM payment"
 _LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
@@ -29,7 +29,7 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         " :kind, :state, :backend, :payment_hash, :invoice, :description, :description_hash,"
         " :amount_msat, :amount_is_override, :fee_reserve_msat, :fee_msat, :preimage,"
         " :metadata, :created_at, :expires_at, :dispatched_at, :unpayable_at, :accepted_at,"
-        " :settled_at, :proof_kind, :proof,"
+        " :settled_at, :proof_kind, :proof, :heard, :heard_at,"
         " :budget_period) ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
@@ -56,6 +56,8 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         settled_at=payment.settled_at,
         proof_kind=payment.proof.kind if payment.proof else None,
         proof=payment.proof.detail if payment.proof else None,
+        heard=payment.heard,
+        heard_at=payment.heard_at,
         budget_period=payment.budget_period,
     )
     return row is not None
@@ -70,7 +72,7 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
         "UPDATE payment SET state = :state, backend = :backend, fee_msat = :fee_msat,"
         " preimage = :preimage, dispatched_at = :dispatched_at, unpayable_at = :unpayable_at,"
         " accepted_at = :accepted_at, settled_at = :settled_at,"
-        " proof_kind = :proof_kind, proof = :proof"
+        " proof_kind = :proof_kind, proof = :proof, heard = :heard, heard_at = :heard_at"
         " WHERE payment_id = :payment_id AND account_id = :account_id AND state = :expected"
         " AND (backend IS NULL OR backend = :backend)"
         " RETURNING payment_id",
@@ -86,6 +88,8 @@ async def update(tx: Tx, payment: Payment, *, expected: PaymentState) -> bool:
         settled_at=payment.settled_at,
         proof_kind=payment.proof.kind if payment.proof else None,
         proof=payment.proof.detail if payment.proof else None,
+        heard=payment.heard,
+        heard_at=payment.heard_at,
         expected=expected,
     )
     return row is not None
@@ -145,15 +149,34 @@ async def was_paid_late(
     return row is not None
 
 
-async def newest_settled(tx: Tx, backend: BackendName, *, since: int) -> Payment | None:
-    """The last that this backend paid since then: it can never become unknown to it."""
-    row = await tx.one(
+async def newest_settled(
+    tx: Tx, backend: BackendName, *, since: int, limit: int
+) -> list[Payment]:
+    """What this backend was sent last and said that it paid: it can never become unknown to it.
+
+    In the order of our own clock, for the backend's may be wrong; without what an operator
+    stated.
+    """
+    rows = await tx.all(
         f"{_PAYMENT} WHERE backend = :backend AND state = 'SETTLED' AND kind <> 'internal'"
-        " AND settled_at >= :since ORDER BY settled_at DESC, payment_id DESC LIMIT 1",
+        " AND proof_kind IS NULL AND dispatched_at > :since"
+        " ORDER BY dispatched_at DESC, payment_id DESC LIMIT :limit",
         backend=backend,
         since=since,
+        limit=limit,
     )
-    return from_row(row) if row else None
+    return [from_row(row) for row in rows]
+
+
+async def doubt_reserved(tx: Tx, *, margin_s: int, now: int) -> int:
+    """Take every reserved payment for one that may have been sent; how many there were."""
+    return await tx.run(
+        "UPDATE payment SET state = 'UNKNOWN', dispatched_at = created_at,"
+        " unpayable_at = expires_at + :margin_s, heard = 'the database was restored',"
+        " heard_at = :now WHERE state = 'RESERVED'",
+        margin_s=margin_s,
+        now=now,
+    )
 
 
 async def released_after_sending(
@@ -164,17 +187,33 @@ async def released_after_sending(
     Left out are those whose hash another payment through this backend has settled or may
     settle: its answer about that hash would be the other's.
     """
-    rows = await tx.all(
-        f"{_PAYMENT} WHERE backend = :backend AND state = 'RELEASED'"
-        " AND dispatched_at IS NOT NULL AND settled_at >= :since AND payment_id > :after"
-        " AND NOT EXISTS (SELECT 1 FROM payment AS other"
-        " WHERE other.payment_hash = payment.payment_hash AND other.state <> 'RELEASED'"
-        " AND other.backend = payment.backend)"
-        " ORDER BY payment_id LIMIT :limit",
+    return await _released(
+        tx,
+        "payment_id > :after ORDER BY payment_id",
         backend=backend,
         since=since,
         after=after,
         limit=limit,
+    )
+
+
+async def released_lately(
+    tx: Tx, backend: BackendName, *, since: int, limit: int
+) -> list[Payment]:
+    """As `released_after_sending`, the newest first."""
+    return await _released(
+        tx, "0 = 0 ORDER BY settled_at DESC", backend=backend, since=since, limit=limit
+    )
+
+
+async def _released(tx: Tx, which: str, **values: str | int) -> list[Payment]:
+    rows = await tx.all(
+        f"{_PAYMENT} WHERE backend = :backend AND state = 'RELEASED'"
+        " AND dispatched_at IS NOT NULL AND settled_at >= :since"
+        " AND NOT EXISTS (SELECT 1 FROM payment AS other"
+        " WHERE other.payment_hash = payment.payment_hash AND other.state <> 'RELEASED'"
+        f" AND other.backend = payment.backend) AND {which} LIMIT :limit",
+        **values,
     )
     return [from_row(row) for row in rows]
 
@@ -231,5 +270,7 @@ def from_row(row: Row) -> Payment:
         accepted_at=row["accepted_at"],
         settled_at=row["settled_at"],
         proof=Proof(ProofKind(row["proof_kind"]), row["proof"]) if row["proof"] else None,
+        heard=row["heard"],
+        heard_at=row["heard_at"],
         budget_period=row["budget_period"],
     )

@@ -218,6 +218,12 @@ _GUARDS = (
         " WHEN dispatched_at IS NULL OR proof LIKE 'NotSent%' THEN 'not_sent'"
         " ELSE 'final_status' END WHERE proof IS NOT NULL"
     ),
+    # The backend's last word on a payment that is not final, and since when it says so.
+    "ALTER TABLE payment ADD COLUMN heard TEXT",
+    "ALTER TABLE payment ADD COLUMN heard_at {int64}",
+    # To whom the operator assigned a receipt that waited in suspense.
+    "ALTER TABLE receipt ADD COLUMN assigned_to TEXT",
+    "ALTER TABLE receipt ADD COLUMN assigned_at {int64}",
     # Released after a send: asked about again, for a success may come late.
     (
         "CREATE INDEX payment_released ON payment (backend, settled_at)"
@@ -225,7 +231,7 @@ _GUARDS = (
     ),
     "CREATE INDEX payment_released_hash ON payment (payment_hash) WHERE state = 'RELEASED'",
     (
-        "CREATE INDEX payment_settled ON payment (backend, settled_at)"
+        "CREATE INDEX payment_settled ON payment (backend, dispatched_at)"
         " WHERE state = 'SETTLED' AND kind <> 'internal'"
     ),
     "CREATE INDEX receipt_newest ON receipt (backend, created_at)",
@@ -235,6 +241,7 @@ _GUARDS = (
     """CREATE TABLE pause (
         backend TEXT PRIMARY KEY,
         stops TEXT NOT NULL CHECK (stops IN ('outgoing', 'all')),
+        gravity {int64} NOT NULL,
         reason TEXT NOT NULL,
         detail TEXT NOT NULL,
         paused_at {int64} NOT NULL

@@ -38,8 +38,12 @@ async def entries(tx: Tx, payment_id: PaymentId) -> list[Row]:
 
 async def receipts(tx: Tx, *, backend: BackendName, payment_hash: PaymentHash) -> list[Row]:
     return await tx.all(
-        "SELECT amount_msat, htlc_set, created_at FROM receipt"
-        " WHERE backend = :backend AND payment_hash = :payment_hash ORDER BY created_at",
+        "SELECT receipt.amount_msat, receipt.htlc_set, receipt.created_at,"
+        " CASE receipt.assigned_to WHEN 'equity' THEN 'operator' ELSE account.name"
+        " END AS assigned_to, receipt.assigned_at FROM receipt"
+        " LEFT JOIN account ON 'available:' || account.account_id = receipt.assigned_to"
+        " WHERE receipt.backend = :backend AND receipt.payment_hash = :payment_hash"
+        " ORDER BY receipt.created_at",
         backend=backend,
         payment_hash=payment_hash,
     )

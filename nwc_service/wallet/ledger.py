@@ -28,6 +28,7 @@ class EntryKind(StrEnum):
     SETTLE = "settle"
     RELEASE = "release"
     RECEIVE = "receive"
+    ASSIGN = "assign"  # a receipt that waited in suspense
     INTERNAL = "internal"
     OVERAGE = "overage"  # a fee above the cap, or a late success: the operator pays
     CREDIT = "credit"

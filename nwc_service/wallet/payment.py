@@ -35,6 +35,11 @@ from nwc_service.wallet.units import (
 
 _PREIMAGE = re.compile("[0-9a-f]{64}")
 
+MAX_WORD = 200
+
+MAX_TIME = 1 << 40
+"""Later than any time that a node can mean."""
+
 CLOCK_SKEW_S = 120
 """How far the clocks of the service and of a node may be apart."""
 
@@ -101,6 +106,8 @@ class Payment:
     accepted_at: int | None = None  # when the backend first said that it has it
     settled_at: int | None = None
     proof: Proof | None = None
+    heard: str | None = None  # the backend's last word, while it is not final
+    heard_at: int | None = None
     budget_period: int | None = None
 
     @property
@@ -179,15 +186,28 @@ def apply_outcome(
             return _settle(payment, outcome, now=now)
         case Settled():
             # A success without its proof proves nothing.
-            return replace(payment, state=PaymentState.UNKNOWN), ()
+            return _unknown(payment, "a success without its proof", now=now), ()
         case Failed() | NotSent():
             return release(payment, proof=_proof(outcome), now=now)
         case InFlight():
-            return replace(payment, accepted_at=payment.accepted_at or now), ()
+            accepted_at = payment.accepted_at or now
+            heard = _heard(payment, f"in flight {outcome.detail}", now=now)
+            return replace(heard, accepted_at=accepted_at), ()
         case Unknown():
-            return replace(payment, state=PaymentState.UNKNOWN), ()
+            return _unknown(payment, outcome.detail, now=now), ()
         case _:
             assert_never(outcome)
+
+
+def _unknown(payment: Payment, detail: str, *, now: int) -> Payment:
+    heard = _heard(payment, f"unknown {detail}", now=now)
+    return replace(heard, state=PaymentState.UNKNOWN)
+
+
+def _heard(payment: Payment, word: str, *, now: int) -> Payment:
+    """The same word again changes nothing: it is kept with the time when it was new."""
+    word = word.strip()[:MAX_WORD]
+    return payment if word == payment.heard else replace(payment, heard=word, heard_at=now)
 
 
 def _proof(outcome: Failed | NotSent) -> Proof:
@@ -229,9 +249,14 @@ def _settle(
         state=PaymentState.SETTLED,
         fee_msat=fee_msat,
         preimage=outcome.preimage,
-        settled_at=outcome.settled_at or now,
+        settled_at=told_time(outcome.settled_at) or now,
     )
     return settled, entries
+
+
+def told_time(told_at: int | None) -> int | None:
+    """What a backend says, where that can be a time at all."""
+    return told_at if told_at is not None and 0 < told_at < MAX_TIME else None
 
 
 def _told_fee_msat(payment: Payment, outcome: Settled) -> Msat:

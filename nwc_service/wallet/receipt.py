@@ -7,11 +7,8 @@ from dataclasses import replace
 
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import SUSPENSE, Entry, EntryKind, available, node
-from nwc_service.wallet.payment import proves
+from nwc_service.wallet.payment import proves, told_time
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
-
-MAX_TIME = 1 << 40
-"""Later than any time that a node can mean."""
 
 UNSETTLED = (
     InvoiceState.REQUESTED,
@@ -47,7 +44,7 @@ def settle_invoice(
         state=InvoiceState.SETTLED,
         received_msat=received_msat,
         preimage=_proven(preimage, invoice.payment_hash) or invoice.preimage,
-        settled_at=settled_at if settled_at and 0 < settled_at < MAX_TIME else now,
+        settled_at=told_time(settled_at) or now,
     )
 
 

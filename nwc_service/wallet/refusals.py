@@ -22,6 +22,7 @@ _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
     FailReason.OTHER: (ErrorCode.PAYMENT_FAILED, "the payment failed"),
 }
 
+NODE_PAUSED = "the node is paused: the operator must look at it first"
 CONNECTION_ENDED = "this connection is revoked or expired"
 
 

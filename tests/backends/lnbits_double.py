@@ -31,6 +31,15 @@ LOOK_UP = f"GET /api/v1/payments/{PAYMENT_HASH}"
 LIST = "GET /api/v1/payments/paginated"
 WALLET = "GET /api/v1/wallet"
 
+READING = {
+    "currency": "bc",
+    "payment_hash": PAYMENT_HASH,
+    "amount_msat": AMOUNT_MSAT,
+    "date": 1_795_558_000,
+    "expiry": 3600,
+    "payee": "02" + "ab" * 32,
+}
+
 SETTLED_AT = 1795558916
 SETTLED = Settled(Preimage(PREIMAGE), Msat(1_500), SETTLED_AT)
 
@@ -122,7 +131,7 @@ async def lnbits_double() -> AsyncIterator[LnbitsDouble]:
         f"admin {WALLET}": Answer(200, {**wallet, "id": WALLET_ID}),
         WALLET: Answer(200, wallet),
         LIST: Answer(200, {"data": [], "total": 0}),
-        DECODE: Answer(200, {"payment_hash": PAYMENT_HASH, "amount_msat": AMOUNT_MSAT}),
+        DECODE: Answer(200, READING),
     }
     try:
         yield double

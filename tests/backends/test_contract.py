@@ -115,6 +115,7 @@ KEYSEND = KeysendRequest(
         pytest.param(
             Cap.HOLD, lambda b: b.create_invoice(a_spec(hold_hash=NOBODYS_HASH)), id="hold"
         ),
+        pytest.param(Cap.DECODE, lambda b: b.decode("lnbc1"), id="decode"),
         pytest.param(Cap.KEYSEND, lambda b: b.pay(KEYSEND), id="keysend"),
         pytest.param(
             Cap.CANCEL_INVOICE, lambda b: b.cancel_invoice(NOBODYS_HASH), id="cancel-invoice"

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from nwc_service.backend import (
+    BadRequest,
     Cap,
     Failed,
     FailReason,
@@ -24,6 +25,7 @@ from tests.backends.contract import (
     NOBODYS_HASH,
     Rig,
     a_request,
+    a_spec,
     balance_msat,
     needs,
     proves,
@@ -40,6 +42,61 @@ MAINNET_INVOICE = bolt11.encode(
     expiry_s=365 * 24 * 3600,
     secret_key=b"\x07" * 32,
 )
+
+
+@pytest.mark.attack("A5")
+async def test_the_nodes_own_reading_of_an_outside_invoice_is_the_invoice(rig: Rig) -> None:
+    needs(rig, Cap.DECODE)
+    invoice = await rig.make_outside_invoice(AMOUNT_MSAT, expiry_s=1234)
+
+    await assert_read_alike(rig, invoice)
+
+
+async def test_the_nodes_own_reading_of_its_own_invoice_is_the_invoice(rig: Rig) -> None:
+    needs(rig, Cap.DECODE)
+    report = await rig.backend.create_invoice(a_spec())
+
+    await assert_read_alike(rig, report.invoice)
+
+
+async def test_the_nodes_own_reading_names_no_amount_where_the_invoice_does_not(
+    rig: Rig,
+) -> None:
+    needs(rig, Cap.DECODE)
+
+    await assert_read_alike(rig, await rig.make_outside_invoice(None))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("no invoice", id="words"),
+        pytest.param("lnbcrt1", id="a-prefix"),
+        pytest.param(
+            "LNURL1DP68GURN8GHJ7MRWW4EXCTNV9E3K7MF0D3H82UNVWQHKZURF9AMRZTM", id="lnurl"
+        ),
+        pytest.param(MAINNET_INVOICE[:-1] + "!", id="checksum"),
+    ],
+)
+async def test_what_the_node_cannot_read_is_a_bad_request(rig: Rig, garbage: str) -> None:
+    needs(rig, Cap.DECODE)
+
+    with pytest.raises(BadRequest):
+        await rig.backend.decode(garbage)
+
+
+async def test_an_expiry_that_releases_money_is_the_nodes_own(rig: Rig) -> None:
+    if ReleaseRule.EXPIRY in rig.backend.release_rules.values():
+        assert Cap.DECODE in rig.backend.caps
+
+
+async def assert_read_alike(rig: Rig, invoice: str) -> None:
+    own = bolt11.decode(invoice)
+    told = await rig.backend.decode(invoice)
+    assert (told.payment_hash, told.amount_msat) == (own.payment_hash, own.amount_msat)
+    assert told.expires_at == own.expires_at
+    assert told.payee in (None, own.payee)
 
 
 async def test_a_payment_gives_its_proof_and_costs_amount_and_fee(rig: Rig) -> None:

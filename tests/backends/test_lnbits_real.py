@@ -138,20 +138,21 @@ async def test_a_payment_with_the_upstream_gone_stays_in_flight(lnbits: LnbitsRi
     assert isinstance(await lnbits.backend.lookup_payment(ref(request)), InFlight)
 
 
-async def test_nothing_is_sent_while_lnbits_itself_does_not_answer(lnbits: LnbitsRig) -> None:
-    payee = await lnbits.chain.upstream.new_wallet()
-    request = a_request(await payee.make_invoice(AMOUNT_MSAT), timeout_s=1)
+async def test_lnbits_that_does_not_answer_is_found_out_before_anything_is_sent(
+    lnbits: LnbitsRig,
+) -> None:
+    """A payment that it took now, it would make when it goes on."""
+    invoice = await lnbits.make_outside_invoice(AMOUNT_MSAT)
+    impatient = a_backend(lnbits.wallet, timeout_s=1)
+    await impatient.start()
 
     lnbits.chain.ours.pause()
     try:
-        outcome = await lnbits.backend.pay(request)
+        with pytest.raises(BackendUnavailable):
+            await impatient.decode(invoice)
     finally:
         lnbits.chain.ours.resume()
-
-    assert isinstance(outcome, NotSent)
-    assert outcome.reason is FailReason.UNAVAILABLE
-    assert await lnbits.backend.lookup_payment(ref(request)) is None
-    assert await payee.balance_msat() == 0
+        await impatient.close()
 
 
 @pytest.mark.attack("A22")

@@ -18,6 +18,7 @@ from nwc_service.backend import (
     Balance,
     Cap,
     Cursor,
+    Decoded,
     FailReason,
     HistoryPage,
     InvoiceReport,
@@ -53,6 +54,7 @@ class ChaosBackend:
         | Cap.MSAT_INVOICE
         | Cap.DESCRIPTION_HASH
         | Cap.OWN_PREIMAGE
+        | Cap.DECODE
         | Cap.PAY_AMOUNTLESS
         | Cap.FEE_LIMIT
         | Cap.LOOKUP_BY_HASH
@@ -86,6 +88,9 @@ class ChaosBackend:
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
         told = await self._ask("lookup_invoice", payment_hash=payment_hash)
         return None if told is None else to_report(told)
+
+    async def decode(self, invoice: str) -> Decoded:
+        return Decoded(**await self._ask("decode", invoice=invoice))
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

@@ -140,6 +140,9 @@ class NodeServer:
         sends = self._node._sends
         return any(sends[number].our_id == our_id for number in self._node._memory.sends)
 
+    def _on_decode(self, invoice: str) -> JsonObject:
+        return asdict(self._node.decode(invoice))
+
     def _on_cancel_invoice(self, payment_hash: Any) -> None:
         self._node.cancel_invoice(payment_hash)
 

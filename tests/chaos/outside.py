@@ -23,17 +23,20 @@ class Outside:
     async def call(self, call: str, **arguments: object) -> Any:
         while True:
             try:
-                reader, writer = await asyncio.open_unix_connection(
-                    self._socket, limit=MAX_LINE_BYTES
-                )
+                line = await self._attempt(to_line({"call": call, "arguments": arguments}))
             except OSError:
-                await asyncio.sleep(0.02)  # it refuses for a while
-                continue
-            writer.write(to_line({"call": call, "arguments": arguments}))
-            line = await reader.readline()
-            writer.transport.abort()
+                line = b""  # it refuses for a while, or breaks off
             if line.endswith(b"\n"):
                 return orjson.loads(line)["result"]
+            await asyncio.sleep(0.02)
+
+    async def _attempt(self, request: bytes) -> bytes:
+        reader, writer = await asyncio.open_unix_connection(self._socket, limit=MAX_LINE_BYTES)
+        try:
+            writer.write(request)
+            return await reader.readline()
+        finally:
+            writer.transport.abort()
 
 
 class Operator:

@@ -8,6 +8,7 @@ from typing import Literal
 from nwc_service.backend import (
     Balance,
     Cursor,
+    Decoded,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -80,6 +81,12 @@ class HostileBackend:
         report = self.node.lookup_invoice(payment_hash)
         await asyncio.sleep(CALL_S)
         return report
+
+    async def decode(self, invoice: str) -> Decoded:
+        await asyncio.sleep(CALL_S)
+        reading = self.node.decode(invoice)
+        await asyncio.sleep(CALL_S)
+        return reading
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

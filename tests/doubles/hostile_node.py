@@ -28,6 +28,7 @@ from typing import Any, Literal
 from nwc_service.backend import (
     BackendUnavailable,
     Cursor,
+    Decoded,
     InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
@@ -264,6 +265,11 @@ class HostileNode:
     def expect(self, preimage: str) -> None:
         """Let the payee who knows this preimage be there to be paid."""
         self._payees[hash_of(preimage)] = Preimage(preimage)
+
+    def decode(self, invoice: str) -> Decoded:
+        self._take_call()
+        read = bolt11.decode(invoice)
+        return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
 
     def submit(self, request: PayRequest) -> None:
         """Somebody has sent this; `answer` tells what he hears."""

@@ -12,6 +12,7 @@ from nwc_service.backend import (
     Balance,
     Cap,
     Cursor,
+    Decoded,
     HistoryPage,
     InFlight,
     InvoiceReport,
@@ -38,6 +39,7 @@ CAPS = (
     Cap.MSAT_INVOICE
     | Cap.DESCRIPTION_HASH
     | Cap.OWN_PREIMAGE
+    | Cap.DECODE
     | Cap.PAY_AMOUNTLESS
     | Cap.FEE_LIMIT
     | Cap.LOOKUP_BY_HASH
@@ -71,6 +73,12 @@ def outside_invoice(
     )
 
 
+def reading_of(invoice: str) -> Decoded:
+    """As a node reads it that is right."""
+    read = bolt11.decode(invoice)
+    return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
+
+
 class ScriptedBackend:
     """`pay` and `lookup_payment` answer from their scripts: an outcome, or an exception to
     raise. A script that has run out means, for `pay`, that the payee takes the money, and for
@@ -93,6 +101,8 @@ class ScriptedBackend:
         """Instead of the script: what `pay` says to this hash, and what is known of it then."""
         self.lookup_script: deque[Outcome | Exception | None] = deque()
         self.invoice_script: deque[Exception] = deque()
+        self.decode_script: deque[Decoded | Exception] = deque()  # then it reads rightly
+        self.decoded: list[str] = []
         self.preimages: dict[PaymentHash, Preimage] = {}  # of the payees outside
         self.known: dict[PaymentHash, Outcome] = {}
         self.sent: list[PayRequest] = []
@@ -191,6 +201,16 @@ class ScriptedBackend:
         if payment_hash in self.choke_on:
             raise self.choke_on[payment_hash]
         return self.invoices.get(payment_hash)
+
+    async def decode(self, invoice: str) -> Decoded:
+        self.decoded.append(invoice)
+        await asyncio.sleep(0)
+        if not self.decode_script:
+            return reading_of(invoice)
+        scripted = self.decode_script.popleft()
+        if isinstance(scripted, Exception):
+            raise scripted
+        return scripted
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

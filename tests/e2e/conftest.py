@@ -53,10 +53,22 @@ every_library = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(scope="module")
+def config() -> str:
+    """The settings of a module's service, in TOML; the defaults where it says nothing."""
+    return ""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServiceProcess]:
+async def service(
+    tmp_path_factory: pytest.TempPathFactory, config: str
+) -> AsyncIterator[ServiceProcess]:
     """On the sandbox and the embedded relay; at the end its books are in order."""
-    async with service_process(tmp_path_factory.mktemp("service") / "data") as started:
+    directory = tmp_path_factory.mktemp("service")
+    file = directory / "config.toml"
+    file.write_text(config)
+    chosen = {"NWC_CONFIG": str(file)} if config else {}
+    async with service_process(directory / "data", **chosen) as started:
         yield started
         assert (await started.audit())["problems"] == []
 

@@ -1,6 +1,7 @@
-"""nwc-service backend …, alarms and decisions: a node that is stopped, and started again."""
+"""nwc-service backend …: a node that is stopped, told by its alarm, and started again."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from secrets import token_hex
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.clients.raw import RawClient, raw_client
-from tests.e2e.conftest import CREDIT_MSAT, Cli
+from tests.e2e.conftest import CREDIT_MSAT, Cli, rows, until
 from tests.e2e.service import ServiceProcess, service_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,12 +31,25 @@ HOSTILE = "\x1b[2J [/red] :boom:"
 START_MSAT = 10**12  # the simulated node's
 
 
+@pytest.fixture(scope="module")
+def config() -> str:
+    """After a restore no request is executed for as long as one may be dated ahead."""
+    return "[requests]\nmax_future_s = 1\n"
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def restored(service: ServiceProcess) -> None:
     """A service whose database is older than what it had reached, as after a restore."""
     await service.stop()
-    (service.data_dir / "ledger.mark").write_text(json.dumps({"entries": 10**9}))
+    mark = service.data_dir / "ledger.mark"
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | {"entries": 10**9}))
     await service.start()
+    [[not_before]] = rows(service, "SELECT value FROM meta WHERE name = 'not_before'")
+
+    async def is_over() -> bool:
+        return time.time() > int(str(not_before)) + 1
+
+    await until(is_over)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -91,7 +105,7 @@ async def test_a_backend_that_is_not_paused_is_not_resumed(cli: Cli) -> None:
     refused = await cli.failure("backend", "resume", "sandbox", "--reason", REASON)
 
     assert "not paused" in refused
-    assert await cli.json("decisions") == []
+    assert await cli.json("decision", "list") == []
 
 
 async def test_a_resumption_needs_its_reason(cli: Cli) -> None:
@@ -107,7 +121,7 @@ async def test_a_paused_backend_says_why_sends_nothing_and_goes_on_when_it_is_re
 ) -> None:
     paused = await cli.json("backend", "show", "sandbox")
     told = await ready(service)
-    [alarm] = await cli.json("alarms")
+    [alarm] = await cli.json("alarm", "list")
     no_reason = await cli.failure("backend", "resume", "sandbox", "--reason", " ")
     meanwhile = await pay(service, customer)
     receives = (await customer.request("make_invoice", {"amount": 5_000})).error_code
@@ -123,7 +137,7 @@ async def test_a_paused_backend_says_why_sends_nothing_and_goes_on_when_it_is_re
     assert await pay(service, customer) is None
     told = await ready(service)
     assert (told["paused"], told["alarms"]) == ({}, 0)
-    [newest, noticed] = await cli.json("decisions")
+    [newest, noticed] = await cli.json("decision", "list")
     assert (newest["kind"], newest["subject"]) == ("backend_resumed", "sandbox")
     assert newest["reason"] == REASON
     assert newest["detail"] == f"restored: {paused['detail']}"
@@ -133,9 +147,9 @@ async def test_a_paused_backend_says_why_sends_nothing_and_goes_on_when_it_is_re
 @pytest.mark.usefixtures("restored")
 async def test_for_people_each_is_one_line_with_its_times(cli: Cli) -> None:
     backends = await cli.run("backend", "list")
-    alarms = await cli.run("alarms")
+    alarms = await cli.run("alarm", "list")
     await cli.json("backend", "resume", "sandbox", "--reason", REASON + HOSTILE)
-    decisions = await cli.run("decisions")
+    decisions = await cli.run("decision", "list")
 
     for done in (backends, alarms, decisions):
         assert (done.code, done.stderr) == (0, "")
@@ -184,8 +198,12 @@ async def test_funds_that_do_not_cover_what_is_owed_are_told_by_ready_and_an_ala
         cli = Cli(data_dir)
 
         told = await ready(service)
-        [alarm] = await cli.json("alarms")
+        [alarm] = await cli.json("alarm", "list")
+        refused = await cli.failure(
+            "alarm", "clear", "insolvent", "solvency", "--reason", REASON
+        )
 
+        assert "when the backends cover" in refused
         assert told["solvency"] == {"covered": False}
         assert told["alarms"] == 1
         assert (alarm["kind"], alarm["subject"]) == ("insolvent", "solvency")

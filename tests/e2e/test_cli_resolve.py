@@ -43,6 +43,12 @@ class Stuck:
         return (await self.client.response_to(self.request.id)).payload
 
 
+@pytest.fixture(scope="module")
+def config() -> str:
+    """While a payment is being sent nobody resolves it, so the send is short here."""
+    return "[payments]\ntimeout_s = 1\n"
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def stuck(service: ServiceProcess) -> AsyncIterator[Stuck]:
     account = f"account-{token_hex(4)}"
@@ -52,8 +58,19 @@ async def stuck(service: ServiceProcess) -> AsyncIterator[Stuck]:
         request = client.build_request("pay_invoice", {"invoice": held["invoice"]})
         await client.send_event(request)
         await node_holds(service, held["payment_hash"])
+        await is_left_to_the_node(service, held["payment_hash"])
         preimage = payees_preimage(service, held["payment_hash"])
         yield Stuck(account, client, request, held["payment_hash"], preimage)
+
+
+async def is_left_to_the_node(service: ServiceProcess, payment_hash: str) -> None:
+    """Wait until the send has returned without an end."""
+    heard = "SELECT heard FROM payment WHERE payment_hash = ? AND state <> 'RELEASED'"
+
+    async def is_heard() -> bool:
+        return rows(service, heard, payment_hash) != [(None,)]
+
+    await until(is_heard)
 
 
 def payees_preimage(service: ServiceProcess, payment_hash: str) -> str:
@@ -99,6 +116,8 @@ async def test_the_whole_history_of_an_open_payment_is_shown(cli: Cli, stuck: St
         "alarms": [],
         "decisions": [],
         "backend_says": "InFlight",
+        "heard": "in flight held by the outside node",
+        "heard_at": shown["accepted_at"],
     }
     assert shown | expected == shown
     assert created_at <= shown["dispatched_at"] < shown["expires_at"] < shown["unpayable_at"]
@@ -242,7 +261,7 @@ async def test_a_wrong_preimage_is_refused_and_changes_nothing(
 async def test_a_payment_that_was_not_paid_is_given_back_and_answered(
     cli: Cli, stuck: Stuck, service: ServiceProcess
 ) -> None:
-    resolved = await resolve(cli, stuck, "--unpaid")
+    resolved = await resolve(cli, stuck, "--unpaid", "--force")
 
     answer = await stuck.answer()
     assert answer["error"]["code"] == "PAYMENT_FAILED"
@@ -252,7 +271,7 @@ async def test_a_payment_that_was_not_paid_is_given_back_and_answered(
     assert resolved["held_msat"] == 0
     [decision] = resolved["decisions"]
     assert (decision["kind"], decision["reason"]) == ("payment_resolved", REASON)
-    [newest, *_] = await cli.json("decisions")
+    [newest, *_] = await cli.json("decision", "list")
     assert newest == decision
     assert newest["subject"] == resolved["payment_id"]
 
@@ -260,7 +279,7 @@ async def test_a_payment_that_was_not_paid_is_given_back_and_answered(
 async def test_an_earlier_attempt_is_named_beside_the_one_that_counts(
     cli: Cli, stuck: Stuck
 ) -> None:
-    earlier = await resolve(cli, stuck, "--unpaid")
+    earlier = await resolve(cli, stuck, "--unpaid", "--force")
     again = stuck.client.build_request("pay_invoice", {"invoice": earlier["invoice"]})
     await stuck.client.send_event(again)
 
@@ -285,15 +304,27 @@ async def test_a_final_payment_is_not_resolved_again(
     cli: Cli, stuck: Stuck, service: ServiceProcess, preimage_file: str, how: str
 ) -> None:
     await resolve(cli, stuck, "--paid", "--preimage-file", preimage_file)
-    before = (await money(service, stuck), await cli.json("decisions"))
-    with_file = ["--preimage-file", preimage_file] if how == "--paid" else []
+    before = (await money(service, stuck), await cli.json("decision", "list"))
+    with_file = ["--preimage-file", preimage_file] if how == "--paid" else ["--force"]
 
     refused = await cli.failure(
         "payment", "resolve", stuck.payment_hash, "--reason", REASON, how, *with_file
     )
 
     assert "SETTLED" in refused
-    assert (await money(service, stuck), await cli.json("decisions")) == before
+    assert (await money(service, stuck), await cli.json("decision", "list")) == before
+
+
+async def test_what_the_node_has_under_way_is_given_back_only_by_force(
+    cli: Cli, stuck: Stuck, service: ServiceProcess
+) -> None:
+    refused = await cli.failure(
+        "payment", "resolve", stuck.payment_hash, "--unpaid", "--reason", REASON
+    )
+
+    assert "InFlight" in refused
+    assert "--force" in refused
+    assert await money(service, stuck) == (CREDIT_MSAT - HELD_MSAT, HELD_MSAT)
 
 
 @pytest.mark.parametrize("reason", ["", "  "], ids=repr)
@@ -301,7 +332,7 @@ async def test_without_a_reason_nothing_is_resolved(
     cli: Cli, stuck: Stuck, service: ServiceProcess, reason: str
 ) -> None:
     refused = await cli.failure(
-        "payment", "resolve", stuck.payment_hash, "--unpaid", "--reason", reason
+        "payment", "resolve", stuck.payment_hash, "--unpaid", "--force", "--reason", reason
     )
 
     assert "a reason is required" in refused

@@ -56,7 +56,7 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
                 path: (await stranger.get(f"/api/v1/{path}")).status_code
                 for path in (
                     *("accounts", "connections", "payments", "backends"),
-                    *("alarms", "decisions", "audit"),
+                    *("suspense", "alarms", "decisions", "audit"),
                 )
             }
             made = await stranger.post("/api/v1/accounts", json={"name": "never"})

@@ -119,9 +119,13 @@ async def test_money_that_lnbits_does_not_have_is_not_sent(
     with pytest.raises(ClientError) as refused:
         await alice.client.pay_invoice(await outside.make_invoice(8_000_000))
 
-    assert refused.value.code == "PAYMENT_FAILED"
+    assert refused.value.code == "INTERNAL"
+    assert "not known to cover" in str(refused.value)
     account = await service.account(alice.name)
     assert (account["available_msat"], account["held_msat"]) == (9_000_000, 0)
+    await service.call(
+        "POST", f"accounts/{alice.name}/debit", amount_msat=9_000_000, reason="a"
+    )
 
 
 async def test_without_lnbits_own_cap_the_service_refuses_to_start(

@@ -17,6 +17,7 @@ from nwc_service.backend import (
     Balance,
     Cap,
     Cursor,
+    Decoded,
     FailReason,
     HistoryPage,
     InvoiceReport,
@@ -92,6 +93,9 @@ class TinyBackend:
 
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
         return self._invoices.get(payment_hash)
+
+    async def decode(self, invoice: str) -> Decoded:
+        raise Unsupported("it reads no invoices")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         return NotSent(FailReason.UNSUPPORTED)

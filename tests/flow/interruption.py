@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from tests.flow.parties import Work
@@ -33,13 +34,22 @@ class _Steps:
 
     def __await__(self) -> Generator[Any, None, None]:
         steps = self._work.__await__()
+        go_on = partial(next, steps)
         try:
-            for waits_for in steps:
+            while True:
+                waits_for = go_on()
                 if self._interruption.strikes_now():
                     # As Task.cancel does: whoever was to answer learns that nobody waits.
                     if isinstance(waits_for, asyncio.Future):
                         waits_for.cancel()
-                    steps.throw(asyncio.CancelledError())
-                yield waits_for
+                    go_on = partial(steps.throw, asyncio.CancelledError())
+                    continue
+                try:
+                    yield waits_for
+                    go_on = partial(next, steps)
+                except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (passed on)
+                    go_on = partial(steps.throw, error)  # what it waited for has failed
+        except StopIteration:
+            return
         finally:
             steps.close()

@@ -3,8 +3,8 @@
 import pytest
 
 from nwc_service import guard
-from nwc_service.backend import NodeInfo
-from nwc_service.store import nodes
+from nwc_service.backend import BackendUnavailable, NodeInfo
+from nwc_service.store import alarms, nodes
 from nwc_service.store.nodes import Pause, Stops
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.outcome import Failed, FailReason, InFlight, Settled, Unknown
@@ -54,6 +54,7 @@ async def lose(world: World, client: Client, number: int) -> None:
 
 
 async def ask(world: World) -> None:
+    world.clock.advance(guard.CANARY_EVERY_S)
     await world.reconciler.ask_node(world.backend.name)
 
 
@@ -222,10 +223,15 @@ async def test_a_rolled_back_node_gives_no_money_back_by_calling_it_failed(
 # --- what a pause stops
 
 
-async def stop(world: World, stops: Stops) -> None:
+async def stop(world: World, stops: Stops, *, reason: str = "a_test") -> None:
     await world.db.write(
         lambda tx: guard.stop(
-            tx, world.backend.name, stops=stops, reason="a_test", detail="", now=world.clock()
+            tx,
+            world.backend.name,
+            stops=stops,
+            reason=reason,
+            detail="why",
+            now=world.clock(),
         )
     )
 
@@ -399,3 +405,177 @@ async def test_what_cannot_be_resumed_is_refused(
 ) -> None:
     with pytest.raises(error):
         await world.flow.guard.resume(name, reason=reason)
+
+
+# --- nothing that a node says right after it was out of reach is acted upon unseen
+
+
+async def go_back(world: World, *, counted: int) -> None:
+    """It was restored from before what it had counted."""
+    world.backend.counted = {"payments": counted}
+    world.backend.known.clear()
+
+
+async def test_a_failure_looked_up_at_a_node_that_went_back_is_not_believed(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.counted = {"payments": 7}
+    await ask(world)
+    await lose(world, alice, 1)
+    await go_back(world, counted=6)
+    backend.known[hash_number(1)] = Failed(FailReason.NO_ROUTE)
+
+    await world.look_up()
+
+    assert (await world.payment(hash_number(1))).state is PaymentState.UNKNOWN
+    assert await world.money("alice") == HELD
+    assert await pause(world) is not None
+
+
+async def test_a_node_that_was_out_of_reach_is_looked_at_before_anything_is_sent(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.counted = {"payments": 7}
+    await ask(world)
+    await lose(world, alice, 1)  # its reply was lost: who knows what happened to it
+    await go_back(world, counted=6)
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 2)})
+
+    assert answer["error"]["code"] == "INTERNAL"
+    assert [sent.payment_hash for sent in backend.sent] == [hash_number(1)]
+    assert await pause(world) is not None
+
+
+async def test_nothing_is_sent_to_a_node_that_cannot_be_looked_at(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> NodeInfo:
+        raise BackendUnavailable("not there")
+
+    world.flow.guard.lost(backend.name)
+    monkeypatch.setattr(backend, "start", away)
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 1)})
+
+    assert answer["error"]["code"] == "INTERNAL"
+    assert backend.sent == []
+    assert await world.money("alice") == UNTOUCHED
+
+
+async def test_resuming_what_cost_money_forgets_nothing_of_what_the_node_must_know(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.counted = {"payments": 7}
+    await pay(world, alice, 1)
+    await ask(world)
+    await stop(world, Stops.OUTGOING)
+    await go_back(world, counted=1)
+
+    await world.flow.guard.resume("node", reason="the fee is fine")
+    await ask(world)
+
+    found = await pause(world)
+    assert found is not None
+    assert found.reason == guard.ROLLED_BACK
+
+
+async def test_a_node_that_went_back_is_resumed_only_when_it_tells_what_it_is(
+    world: World, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> dict[str, int]:
+        raise BackendUnavailable("not there")
+
+    await stop(world, Stops.ALL)
+    monkeypatch.setattr(backend, "counters", away)
+
+    with pytest.raises(Refused, match="does not answer"):
+        await world.flow.guard.resume("node", reason="restored")
+    assert await pause(world) is not None
+
+
+async def test_what_the_operator_stated_is_no_canary(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    await lose(world, alice, 1)
+    payment = await world.payment(hash_number(1))
+    await world.spender.recorder.resolve(
+        payment.payment_id, Settled(preimage_of(1), FEE_MSAT), reason="the payee has it"
+    )
+
+    await ask(world)
+
+    assert await pause(world) is None
+
+
+async def test_a_node_whose_clock_is_ahead_is_no_trap_for_its_canaries(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.expect(1)
+    ahead = world.clock() + 10**6
+    backend.pay_script.append(Settled(preimage_of(1), FEE_MSAT, settled_at=ahead))
+    await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 1)})
+    backend.known.clear()
+    await ask(world)
+    world.clock.advance(1)
+    await world.flow.guard.resume("node", reason="accepted")
+
+    await ask(world)
+
+    assert await pause(world) is None
+
+
+async def test_a_time_beyond_all_columns_does_not_keep_a_payment_open(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.pay_script.append(Settled(preimage_of(1), FEE_MSAT, settled_at=2**70))
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 1)})
+
+    assert "result" in answer
+
+
+async def test_a_graver_reason_takes_the_place_of_another_and_tells_of_it(
+    world: World, backend: ScriptedBackend
+) -> None:
+    for reason in ("fee_above_cap", guard.RESTORED, "late_success"):
+        await stop(world, Stops.OUTGOING, reason=reason)
+
+    found = await pause(world)
+    assert found is not None
+    assert (found.reason, found.detail) == (guard.RESTORED, "why; before: fee_above_cap: why")
+    [row] = await world.db.read(alarms.alarms)
+    assert row["detail"] == "restored: why"
+
+
+async def test_a_payment_that_is_reserved_when_the_cover_is_gone_is_not_sent(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(world.spender, "_start", lambda payment: None)  # it crashed just here
+        request = world.pay(alice, an_invoice(world, 1))
+        await world.tasks.idle()
+    backend.spendable_msat = 0
+
+    await world.look_up()
+
+    assert world.answer(alice, request)["error"]["code"] == "INTERNAL"
+    assert backend.sent == []
+    assert await world.money("alice") == UNTOUCHED
+
+
+async def test_the_backends_last_word_is_kept_for_the_operator(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.pay_script.append(Unknown("HTTP 502"))
+    await pay(world, alice, 1)
+    heard_at = world.clock()
+    backend.lookup_script.extend([Unknown("HTTP 502"), InFlight("2 parts")])
+
+    await world.look_up(after_s=5)
+    payment = await world.payment(hash_number(1))
+    assert (payment.heard, payment.heard_at) == ("unknown HTTP 502", heard_at)
+
+    await world.look_up(after_s=60)
+    payment = await world.payment(hash_number(1))
+    assert (payment.heard, payment.heard_at) == ("in flight 2 parts", world.clock())

@@ -8,6 +8,7 @@ import pytest
 from nwc_service import reconciler
 from nwc_service.backend import BackendUnavailable, Cursor, InvoiceStatus, Unsupported
 from nwc_service.credit import NOTIFY_ATTEMPTS
+from nwc_service.restore import Mark
 from nwc_service.wallet.units import MAX_MSAT, PaymentHash
 from tests.doubles.scripted_backend import ScriptedBackend, hash_of, preimage_of
 from tests.flow.conftest import CREDIT_MSAT, Open
@@ -362,3 +363,22 @@ async def test_every_open_invoice_is_looked_up_at_the_start(
 
     async with start() as world, reconciling(world):
         await until(lambda: _has(world, 7 * AMOUNT_MSAT))
+
+
+async def test_what_a_node_received_before_these_books_is_nobodys_here(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    await Mark(world.db, data_dir=world.path.parent, clock=world.clock).keep()
+    report = backend.receive(hash_in(await invoice_of(world, alice)))
+    old = replace(
+        report, payment_hash=hash_of("22" * 32), settled_at=world.clock() - 1, preimage=None
+    )
+    new = replace(old, payment_hash=hash_of("33" * 32), settled_at=world.clock())
+
+    await world.crediter.credit(backend.name, old, cursor=Cursor("1"))
+    assert await world.book("suspense") == 0
+    await world.crediter.credit(backend.name, new, cursor=Cursor("2"))
+
+    assert await world.book("suspense") == AMOUNT_MSAT
+    assert await world.alarms() == ["unattributed"]
+    assert await world.problems() == ()

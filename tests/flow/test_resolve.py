@@ -6,6 +6,7 @@ import pytest
 
 from nwc_service.admin import payments as admin
 from nwc_service.backend import BackendUnavailable
+from nwc_service.resolve import Resolver
 from nwc_service.store import decisions, nodes
 from nwc_service.store.nodes import Stops
 from nwc_service.wallet.errors import NotFound, Refused
@@ -29,7 +30,7 @@ from tests.doubles.scripted_backend import (
 )
 from tests.flow.conftest import CREDIT_MSAT
 from tests.flow.parties import Client
-from tests.flow.world import FEE_RESERVE_MSAT, World
+from tests.flow.world import FEE_RESERVE_MSAT, World, until
 
 AMOUNT_MSAT = 100_000
 UNTOUCHED = (CREDIT_MSAT, 0)
@@ -210,3 +211,51 @@ async def test_a_backend_that_hangs_is_not_waited_for(
     monkeypatch.setattr(backend, "lookup_payment", lambda ref: asyncio.Event().wait())
 
     assert await admin._says(backend, payment) == "no answer"
+
+
+@pytest.mark.parametrize(
+    ("says", "refused"),
+    [
+        pytest.param(InFlight(), True, id="in-flight"),
+        pytest.param(Settled(preimage_of(1), FEE_MSAT), True, id="settled"),
+        pytest.param(Failed(FailReason.NO_ROUTE), False, id="failed"),
+        pytest.param(Unknown(), False, id="unknown"),
+        pytest.param(None, False, id="not-known"),
+        pytest.param(BackendUnavailable(), False, id="no-answer"),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+async def test_what_the_node_has_under_way_is_given_back_only_by_force(
+    world: World,
+    alice: Client,
+    backend: ScriptedBackend,
+    invoice: str,
+    says: Outcome | Exception | None,
+    refused: bool,
+    force: bool,
+) -> None:
+    payment = await hang(world, alice, invoice)
+    backend.lookup_script.append(says)
+    resolver = Resolver(world.db, backends=world.edges.backends, spender=world.spender)
+
+    if refused and not force:
+        with pytest.raises(Refused, match="--force"):
+            await resolver.resolve(payment.payment_id, UNPAID, reason=REASON)
+        assert await world.money("alice") == HELD
+    else:
+        await resolver.resolve(payment.payment_id, UNPAID, reason=REASON, force=force)
+        assert await world.money("alice") == UNTOUCHED
+
+
+async def test_what_is_being_sent_just_now_is_not_resolved(
+    world: World, alice: Client, backend: ScriptedBackend, invoice: str
+) -> None:
+    backend.pay_gate.clear()
+    world.pay(alice, invoice)
+    await until(lambda: len(backend.sent) == 1)
+    payment = await world.payment(hash_of(preimage_of(1)))
+    resolver = Resolver(world.db, backends=world.edges.backends, spender=world.spender)
+
+    with pytest.raises(Refused, match="just now"):
+        await resolver.resolve(payment.payment_id, UNPAID, reason=REASON, force=True)
+    backend.pay_gate.set()

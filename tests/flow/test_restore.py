@@ -6,23 +6,34 @@ from pathlib import Path
 import pytest
 
 from nwc_service import datadir
-from nwc_service.restore import Mark, use_with_care
+from nwc_service.restore import Margins, Mark, use_with_care
 from nwc_service.store.nodes import Stops, pauses
-from tests.doubles.scripted_backend import ScriptedBackend, outside_invoice
+from nwc_service.wallet.payment import CLOCK_SKEW_S
+from tests.doubles.scripted_backend import (
+    ScriptedBackend,
+    hash_of,
+    outside_invoice,
+    preimage_of,
+)
 from tests.flow.conftest import CREDIT_MSAT, Open
 from tests.flow.parties import Client
-from tests.flow.world import World
+from tests.flow.world import PAYMENT_TIMEOUT_S, World
 
 AMOUNT_MSAT = 100_000
+FUTURE_S = 60
 
 
 def mark_of(world: World) -> Mark:
-    return Mark(world.db, data_dir=world.path.parent)
+    return Mark(world.db, data_dir=world.path.parent, clock=world.clock)
 
 
 async def restore(world: World, *, detail: str = "a test") -> None:
     await use_with_care(
-        world.db, backends=[world.backend.name], detail=detail, now=world.clock()
+        world.db,
+        backends=[world.backend.name],
+        margins=Margins(future_s=FUTURE_S, unpayable_s=PAYMENT_TIMEOUT_S + CLOCK_SKEW_S),
+        detail=detail,
+        now=world.clock(),
     )
 
 
@@ -33,6 +44,7 @@ async def test_books_that_are_behind_their_mark_are_a_backup(
     database, backup = tmp_path / "nwc.sqlite", tmp_path / "backup"
     async with start() as world:
         await world.account("alice", credit_msat=CREDIT_MSAT)
+        await mark_of(world).keep()
     shutil.copy(database, backup)
     async with start() as world:
         await world.account("bob", credit_msat=CREDIT_MSAT)
@@ -62,9 +74,9 @@ async def test_no_request_from_before_the_restore_has_any_effect(
     old = alice.request("pay_invoice", {"invoice": invoice}, created_at=world.clock())
     older = alice.request("make_invoice", {"amount": 1_000}, created_at=world.clock())
     refused = alice.request("pay_invoice", {"invoice": "lnbc"}, created_at=world.clock())
-    world.clock.advance(1)
     await restore(world)
     await world.flow.guard.resume("node", reason="compared")
+    world.clock.advance(1)
 
     for request in (old, older, refused):
         world.deliver(request)
@@ -82,6 +94,7 @@ async def test_a_request_from_after_the_restore_is_served(
     backend.expect(1)
     await restore(world)
     await world.flow.guard.resume("node", reason="compared")
+    world.clock.advance(FUTURE_S)
 
     invoice = outside_invoice(1, AMOUNT_MSAT, created_at=world.clock())
     answer = await world.call(alice, "pay_invoice", {"invoice": invoice})
@@ -95,6 +108,7 @@ async def test_after_a_restore_nothing_leaves_until_the_operator_resumes(
 ) -> None:
     backend.expect(1)
     await restore(world, detail="from the backup of monday")
+    world.clock.advance(FUTURE_S)
 
     invoice = outside_invoice(1, AMOUNT_MSAT, created_at=world.clock())
     answer = await world.call(alice, "pay_invoice", {"invoice": invoice})
@@ -112,8 +126,50 @@ async def test_after_a_restore_nothing_leaves_until_the_operator_resumes(
     assert await world.alarms() == ["backend_paused"]
 
 
-async def test_a_mark_that_cannot_be_read_is_not_taken_for_none(world: World) -> None:
-    (world.path.parent / datadir.MARK).write_text("not json")
+@pytest.mark.parametrize("text", ["not json", "[1]", "7", ""])
+async def test_a_mark_that_cannot_be_read_is_not_taken_for_none(
+    world: World, text: str
+) -> None:
+    (world.path.parent / datadir.MARK).write_text(text)
 
     with pytest.raises(ValueError, match="cannot be read"):
         await mark_of(world).behind()
+
+
+async def test_books_that_were_used_elsewhere_may_be_a_backup(
+    world: World, tmp_path: Path
+) -> None:
+    await mark_of(world).keep()
+    mark = datadir.mark(tmp_path)
+
+    datadir.leave_mark(tmp_path, mark | {"database": "another"})
+    assert await mark_of(world).behind() is not None
+    (tmp_path / datadir.MARK).unlink()
+    assert await mark_of(world).behind() is not None
+
+
+async def test_new_books_beside_an_old_mark_are_no_backup(world: World, tmp_path: Path) -> None:
+    datadir.leave_mark(tmp_path, {"database": "another", "entries": 10**6})
+
+    assert await mark_of(world).behind() is None
+
+
+async def test_what_a_backup_calls_reserved_may_have_been_sent_and_is_looked_up(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup was made between the reservation and the send."""
+    backend.expect(1)
+    invoice = outside_invoice(1, AMOUNT_MSAT, created_at=world.clock())
+    with monkeypatch.context() as patch:
+        patch.setattr(world.spender, "_start", lambda payment: None)
+        request = world.pay(alice, invoice)
+        await world.tasks.idle()
+    payment_hash = hash_of(preimage_of(1))
+    backend.known[payment_hash] = backend.settled(payment_hash)
+
+    await restore(world)
+    await world.look_up()
+
+    assert backend.sent == []
+    assert world.answer(alice, request)["result"]["preimage"] == preimage_of(1)
+    assert await world.problems() == ()

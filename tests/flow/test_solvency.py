@@ -2,9 +2,10 @@
 
 import pytest
 
-from nwc_service import solvency
 from nwc_service.backend import BackendUnavailable, Balance
-from nwc_service.solvency import is_covered
+from nwc_service.solvency import Solvency
+from nwc_service.store.nodes import READING_LASTS_S
+from nwc_service.wallet.errors import Refused
 from nwc_service.wallet.outcome import Unknown
 from tests.doubles.scripted_backend import ScriptedBackend, outside_invoice
 from tests.flow.conftest import CREDIT_MSAT, Open
@@ -29,16 +30,15 @@ def an_invoice(world: World, number: int = 1) -> str:
         pytest.param(1_000, 980, 98, True, id="within-the-margin"),
         pytest.param(1_000, 979, 98, False, id="below-the-margin"),
         pytest.param(1_000, 1_099, 110, False, id="more-is-required"),
+        pytest.param(1_000, 999, 0, False, id="all-of-it-where-the-gate-is-off"),
     ],
 )
-def test_what_is_covered(
-    owed_msat: int, backed_msat: int, required_percent: int, covered: bool
+async def test_what_is_covered(
+    world: World, owed_msat: int, backed_msat: int, required_percent: int, covered: bool
 ) -> None:
-    found = is_covered(
-        owed_msat=owed_msat, backed_msat=backed_msat, required_percent=required_percent
-    )
+    gate = Solvency(world.db, backends={}, required_percent=required_percent, clock=world.clock)
 
-    assert found is covered
+    assert gate.covers(owed_msat, backed_msat) is covered
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ async def test_a_shortfall_stops_what_leaves_with_a_clear_error_and_an_alarm(
     assert await world.alarms() == ([] if paid else ["insolvent"])
     if not paid:
         assert answer["error"]["code"] == "INTERNAL"
-        assert "do not cover" in answer["error"]["message"]
+        assert "not known to cover" in answer["error"]["message"]
         assert await world.money("alice") == UNTOUCHED
 
 
@@ -115,7 +115,7 @@ async def test_a_backend_that_tells_no_balance_is_believed_for_a_while(
         raise BackendUnavailable("not there")
 
     monkeypatch.setattr(backend, "balance", silent)
-    world.clock.advance(solvency.READING_LASTS_S)
+    world.clock.advance(READING_LASTS_S)
     await world.flow.solvency.check()
     assert world.flow.solvency.is_covered
 
@@ -128,6 +128,7 @@ async def test_a_forced_credit_without_cover_stops_what_leaves_at_once(
     world: World, alice: Client
 ) -> None:
     world.backend.spendable_msat = CREDIT_MSAT
+    await world.flow.solvency.check()
     await world.accounts.credit("alice", 1, reason="a gift", force=True)
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
@@ -148,3 +149,54 @@ async def test_what_was_short_is_short_after_a_restart(
         answer = await world.call(client, "pay_invoice", {"invoice": an_invoice(world)})
 
     assert answer["error"]["code"] == "INTERNAL"
+
+
+async def test_a_backend_that_breaks_its_word_backs_nothing_for_long(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def odd() -> Balance:
+        return Balance(None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backend, "balance", odd)
+    world.clock.advance(READING_LASTS_S + 1)
+    await world.flow.solvency.check()
+
+    assert not world.flow.solvency.is_covered
+
+
+async def test_a_judgement_that_is_too_old_covers_nothing(world: World, alice: Client) -> None:
+    assert world.flow.solvency.is_covered
+
+    world.clock.advance(READING_LASTS_S + 1)
+
+    assert not world.flow.solvency.is_covered
+
+
+async def test_a_credit_is_covered_as_the_gate_demands_it(start: Open) -> None:
+    async with start() as world:
+        world.backend.spendable_msat = 149
+        gate = Solvency(
+            world.db,
+            backends=world.edges.backends,
+            required_percent=150,
+            clock=world.clock,
+        )
+        world.spender.solvency = gate
+        await world.accounts.create("alice")
+
+        with pytest.raises(Refused, match="--force"):
+            await world.accounts.credit("alice", 100, reason="too much")
+        await world.accounts.credit("alice", 99, reason="just enough")
+
+
+async def test_a_credit_that_is_booked_is_told_although_nothing_can_be_judged(
+    world: World, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> None:
+        raise OSError("the disk is on fire")
+
+    monkeypatch.setattr(world.flow.solvency, "judge", broken)
+
+    account = await world.accounts.credit("alice", 5, reason="a gift")
+
+    assert account.available_msat == CREDIT_MSAT + 5

@@ -159,6 +159,7 @@ async def test_a_payment_that_fails_the_next_day_gives_its_budget_back_to_its_ow
     waiting = world.pay(carol, outside(world, 1))
     await until(lambda: len(backend.sent) == 1)
     world.clock.advance(DAY_S)
+    await world.flow.solvency.check()
     backend.pay_gate.set()
     await world.tasks.idle()
 

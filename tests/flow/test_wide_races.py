@@ -549,7 +549,7 @@ async def test_a_node_that_is_paused_while_a_payment_starts_is_sent_it_once_or_n
         world = race.world
         await world.account("carol", credit_msat=CREDIT_MSAT)
         carol = await world.connect("carol")
-        pause = Pause(world.backend.name, Stops.OUTGOING, "a test", "", world.clock())
+        pause = Pause(world.backend.name, Stops.OUTGOING, 1, "a test", "", world.clock())
         found: list[PaymentState] = []
 
         async def stop() -> None:

@@ -248,6 +248,7 @@ class World:
     async def look_up(self, *, after_s: int = 0) -> None:
         """One turn of the reconciler over the payments."""
         self.clock.advance(after_s)
+        await self.flow.solvency.check()
         await self.reconciler.look_up_payments()
         await self.tasks.idle()
 

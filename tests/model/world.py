@@ -193,6 +193,8 @@ class Rows:
     def _booked(
         self, payment: Payment, moved: Moved, *, entries: tuple[Entry, ...] = ()
     ) -> Row:
+        # What the operator is told decides nothing.
+        payment = replace(payment, heard=None, heard_at=None)
         users, books = changes(entries)
         for change in users.values():
             moved = moved._replace(

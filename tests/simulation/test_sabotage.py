@@ -27,7 +27,7 @@ from tests.simulation.world import NEVER_AWAITED, World, run
 
 pytestmark = pytest.mark.filterwarnings(f"ignore:{NEVER_AWAITED}")
 
-SEEDS = range(1, 81)
+SEEDS = range(1, 201)
 
 Patch = pytest.MonkeyPatch
 

@@ -370,7 +370,8 @@ TAMPERED = [
     ),
     tampered(
         "a-receipt-of-another-hash",
-        "INSERT INTO receipt SELECT backend, 'x', '', 1, invoice_id, created_at FROM receipt",
+        "INSERT INTO receipt SELECT backend, 'x', '', 1, invoice_id, created_at, NULL, NULL"
+        " FROM receipt",
         "INSERT INTO entry (kind, source, destination, amount_msat, invoice_id, created_at)"
         " VALUES ('receive', 'node:node', 'available:bob', 1, 'received', 0)",
         finds={"I2", "I6"},

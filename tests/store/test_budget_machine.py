@@ -231,6 +231,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def settle(self, payment: Payment, fee: int | None) -> None:
         """In time, with a fee above the reserve, or after it was given back."""
         told = Settled(Preimage(payment.payment_id), None if fee is None else Msat(fee))
+        self.backend.known[payment.payment_hash] = told
         self.run(self.hear(payment, told))
 
         if self.states[payment.payment_id] is PaymentState.DISPATCHED:

@@ -35,7 +35,10 @@ INVOICE = (
     " VALUES ('{id}', '{account}', {request}, 'node', '{state}', {hash}, '{invoice}', '',"
     " {amount}, {received}, 0, 0, {settled_at})"
 )
-RECEIPT = "INSERT INTO receipt VALUES ('{backend}', '{hash}', '{set}', {amount}, NULL, 0)"
+RECEIPT = (
+    "INSERT INTO receipt (backend, payment_hash, htlc_set, amount_msat, created_at)"
+    " VALUES ('{backend}', '{hash}', '{set}', {amount}, 0)"
+)
 
 ROWS: dict[str, dict[str, object]] = {
     ACCOUNT: {"id": "carol", "name": "carol", "available": 0, "held": 0},
