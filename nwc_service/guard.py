@@ -6,6 +6,7 @@ anything is sent after it was out of reach. Only the operator starts a stopped o
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class Guard:
         self._backends = backends
         self._clock = clock
         self._checked: set[BackendName] = set()  # and not out of reach since
+        self._losses: Counter[BackendName] = Counter()
         self._one_at_a_time = {name: asyncio.Lock() for name in backends}
         self._canaries_at: dict[BackendName, int] = {}
 
@@ -73,6 +75,7 @@ class Guard:
 
     def lost(self, name: BackendName) -> None:
         """It was out of reach: who knows what it is when it comes back."""
+        self._losses[name] += 1
         self._checked.discard(name)
 
     async def ensure(self, name: BackendName) -> None:
@@ -86,28 +89,24 @@ class Guard:
 
     async def check(self, name: BackendName) -> NodeInfo:
         """Stop the backend when it is not what it was. Raises as `ensure`."""
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                info = await self._backends[name].start()
-                await self._compare(name, info, with_canaries=True)
-        except BaseException:
-            self.lost(name)
-            raise
-        self._checked.add(name)
-        return info
+        return await self._look(name, with_canaries=True)
 
     async def glance(self, name: BackendName) -> NodeInfo:
         """As `check`, but with the canaries only now and then. Raises as `ensure`."""
         is_due = self._clock() - self._canaries_at.get(name, 0) >= CANARY_EVERY_S
-        if is_due or name not in self._checked:
-            return await self.check(name)
+        return await self._look(name, with_canaries=is_due or name not in self._checked)
+
+    async def _look(self, name: BackendName, *, with_canaries: bool) -> NodeInfo:
+        losses = self._losses[name]
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_S):
                 info = await self._backends[name].start()
-                await self._compare(name, info, with_canaries=False)
+                await self._compare(name, info, with_canaries=with_canaries)
         except BaseException:
             self.lost(name)
             raise
+        if with_canaries and self._losses[name] == losses:
+            self._checked.add(name)
         return info
 
     async def _compare(self, name: BackendName, info: NodeInfo, *, with_canaries: bool) -> None:

@@ -244,10 +244,10 @@ async def test_nothing_is_sent_through_a_paused_node(
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 1)})
 
-    assert answer["error"]["code"] == "INTERNAL"
-    assert "paused" in answer["error"]["message"]
     assert backend.sent == []
     assert await world.money("alice") == UNTOUCHED
+    assert answer["error"]["code"] == "INTERNAL"
+    assert "paused" in answer["error"]["message"]
 
 
 async def test_a_payment_that_is_reserved_when_the_node_is_paused_is_not_sent(
@@ -261,9 +261,9 @@ async def test_a_payment_that_is_reserved_when_the_node_is_paused_is_not_sent(
 
     await world.look_up()
 
-    assert world.answer(alice, request)["error"]["code"] == "INTERNAL"
     assert backend.sent == []
     assert await world.money("alice") == UNTOUCHED
+    assert world.answer(alice, request)["error"]["code"] == "INTERNAL"
     payment = await world.payment(hash_number(1))
     assert payment.proof is not None
     assert payment.proof.detail == "never sent: paused"
@@ -442,8 +442,8 @@ async def test_a_node_that_was_out_of_reach_is_looked_at_before_anything_is_sent
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 2)})
 
-    assert answer["error"]["code"] == "INTERNAL"
     assert [sent.payment_hash for sent in backend.sent] == [hash_number(1)]
+    assert answer["error"]["code"] == "INTERNAL"
     assert await pause(world) is not None
 
 
@@ -458,9 +458,9 @@ async def test_nothing_is_sent_to_a_node_that_cannot_be_looked_at(
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world, 1)})
 
-    assert answer["error"]["code"] == "INTERNAL"
     assert backend.sent == []
     assert await world.money("alice") == UNTOUCHED
+    assert answer["error"]["code"] == "INTERNAL"
 
 
 async def test_resuming_what_cost_money_forgets_nothing_of_what_the_node_must_know(
@@ -559,9 +559,9 @@ async def test_a_payment_that_is_reserved_when_the_cover_is_gone_is_not_sent(
 
     await world.look_up()
 
-    assert world.answer(alice, request)["error"]["code"] == "INTERNAL"
     assert backend.sent == []
     assert await world.money("alice") == UNTOUCHED
+    assert world.answer(alice, request)["error"]["code"] == "INTERNAL"
 
 
 async def test_the_backends_last_word_is_kept_for_the_operator(

@@ -10,6 +10,7 @@ from nwc_service.restore import Margins, Mark, use_with_care
 from nwc_service.store.nodes import Stops, pauses
 from nwc_service.wallet.payment import CLOCK_SKEW_S
 from tests.doubles.scripted_backend import (
+    FEE_MSAT,
     ScriptedBackend,
     hash_of,
     outside_invoice,
@@ -114,8 +115,8 @@ async def test_after_a_restore_nothing_leaves_until_the_operator_resumes(
     answer = await world.call(alice, "pay_invoice", {"invoice": invoice})
     made = await world.call(alice, "make_invoice", {"amount": 1_000})
 
-    assert answer["error"]["code"] == "INTERNAL"
     assert backend.sent == []
+    assert answer["error"]["code"] == "INTERNAL"
     assert "result" in made  # what comes in goes on
     [pause] = await world.db.read(pauses)
     assert (pause.stops, pause.reason, pause.detail) == (
@@ -171,5 +172,6 @@ async def test_what_a_backup_calls_reserved_may_have_been_sent_and_is_looked_up(
     await world.look_up()
 
     assert backend.sent == []
+    assert await world.money("alice") == (CREDIT_MSAT - AMOUNT_MSAT - FEE_MSAT, 0)
     assert world.answer(alice, request)["result"]["preimage"] == preimage_of(1)
     assert await world.problems() == ()

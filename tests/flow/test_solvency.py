@@ -133,6 +133,7 @@ async def test_a_forced_credit_without_cover_stops_what_leaves_at_once(
 
     answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
 
+    assert world.backend.sent == []
     assert answer["error"]["code"] == "INTERNAL"
     assert await world.count("decision WHERE kind = 'credit_forced'") == 1
 

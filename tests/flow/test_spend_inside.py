@@ -102,9 +102,9 @@ async def test_another_invoice_with_the_hash_of_ours_credits_nobody(
 
     answer = await world.call(bob, "pay_invoice", {"invoice": invoice, **amount})
 
-    assert answer["error"]["code"] == "PAYMENT_FAILED"
     assert await world.money("alice") == (CREDIT_MSAT, 0)
     assert await world.money("bob") == (CREDIT_MSAT, 0)
+    assert answer["error"]["code"] == "PAYMENT_FAILED"
     looked_up = await world.call(alice, "lookup_invoice", {"invoice": made["invoice"]})
     assert looked_up["result"]["state"] == "pending"
 
