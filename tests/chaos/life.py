@@ -98,6 +98,8 @@ def _install_backend() -> None:
 def _quicken() -> None:
     for name in ("PAYMENTS", "INVOICES", "CANCELS", "RELEASED"):
         setattr(reconciler, f"{name}_EVERY_S", 0.2)
+    for name in ("SWEEP", "RELEASED"):
+        setattr(reconciler, f"{name}_AT_MOST", 10_000)
     reconciler.STREAM_RETRY_S = 0.2
 
 
