@@ -25,7 +25,7 @@ demo: install-dev
 test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)
 
-# What is proved beside the tests; docs/money.md tells what each of them is.
+# What is proved beside the tests; the README tells what each of them is.
 proofs: model simulate chaos mutants
 
 model: install-dev
