@@ -21,7 +21,7 @@ from nwc_service.store.database import Database, Tx
 from nwc_service.store.meta import BORN_AT
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.invoice import Invoice, InvoiceState
-from nwc_service.wallet.payment import told_time
+from nwc_service.wallet.payment import CLOCK_SKEW_S, told_time
 from nwc_service.wallet.receipt import UNSETTLED, receive_entry, settle_invoice
 from nwc_service.wallet.units import MAX_MSAT, BackendName, Msat, PaymentHash
 
@@ -108,7 +108,9 @@ class Crediter:
         """What a node received for others before these books were opened."""
         born_at = await meta.get(tx, BORN_AT)
         settled_at = told_time(report.settled_at)
-        return born_at is not None and settled_at is not None and settled_at < int(born_at)
+        if born_at is None or settled_at is None:
+            return False
+        return settled_at + CLOCK_SKEW_S < int(born_at)
 
     async def _ask_whose(self, tx: Tx, report: InvoiceReport, *, amount_msat: Msat) -> None:
         log.error("alarm", kind="unattributed", payment_hash=report.payment_hash)

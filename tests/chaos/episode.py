@@ -34,7 +34,7 @@ EPOCH_S = 150
 """Requests that nobody has taken are too old for the relay after five minutes."""
 JUMP_S = max(EXPIRIES_S) + 400
 CALM_S = 30.0
-STILL_S = 4.0
+STILL_S = 8.0
 """When nothing has changed for so long, nothing will."""
 REPEAT_S = 0.5
 LOOKS = 3

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from nwc_service import app, backend, embedded, log, reconciler
+from nwc_service import app, backend, embedded, log, outbox, reconciler
 from nwc_service.config import BackendSettings, PaymentSettings, RequestSettings, Settings
 from nwc_service.store import sqlite
 from tests.chaos.backend import ChaosBackend
@@ -101,6 +101,7 @@ def _quicken() -> None:
     for name in ("SWEEP", "RELEASED"):
         setattr(reconciler, f"{name}_AT_MOST", 10_000)
     reconciler.STREAM_RETRY_S = 0.2
+    outbox.RECOVER_EVERY_S = 0.5
 
 
 def _limit_pages(most_pages: int) -> None:

@@ -9,6 +9,7 @@ from nwc_service import reconciler
 from nwc_service.backend import BackendUnavailable, Cursor, InvoiceStatus, Unsupported
 from nwc_service.credit import NOTIFY_ATTEMPTS
 from nwc_service.restore import Mark
+from nwc_service.wallet.payment import CLOCK_SKEW_S
 from nwc_service.wallet.units import MAX_MSAT, PaymentHash
 from tests.doubles.scripted_backend import ScriptedBackend, hash_of, preimage_of
 from tests.flow.conftest import CREDIT_MSAT, Open
@@ -371,9 +372,12 @@ async def test_what_a_node_received_before_these_books_is_nobodys_here(
     await Mark(world.db, data_dir=world.path.parent, clock=world.clock).keep()
     report = backend.receive(hash_in(await invoice_of(world, alice)))
     old = replace(
-        report, payment_hash=hash_of("22" * 32), settled_at=world.clock() - 1, preimage=None
+        report,
+        payment_hash=hash_of("22" * 32),
+        settled_at=world.clock() - CLOCK_SKEW_S - 1,
+        preimage=None,
     )
-    new = replace(old, payment_hash=hash_of("33" * 32), settled_at=world.clock())
+    new = replace(old, payment_hash=hash_of("33" * 32), settled_at=world.clock() - CLOCK_SKEW_S)
 
     await world.crediter.credit(backend.name, old, cursor=Cursor("1"))
     assert await world.book("suspense") == 0
