@@ -34,10 +34,10 @@ EPOCH_S = 150
 """Requests that nobody has taken are too old for the relay after five minutes."""
 JUMP_S = max(EXPIRIES_S) + 400
 CALM_S = 30.0
-STILL_S = 8.0
+STILL_S = 30.0
 """When nothing has changed for so long, nothing will."""
 REPEAT_S = 0.5
-LOOKS = 3
+LOOKS = 20
 STUCK_S = 10
 DEAD = (OSError, WebSocketException, TimeoutError, asyncio.CancelledError, httpx.HTTPError)
 
@@ -282,6 +282,7 @@ class Episode:
                 return
             async with self._calm_life(), self._apps.connected() as link:
                 await self._apps.fetch(link, missed)
+        self.score.problems.append(f"never fetched: {missed}")
 
     async def _have_all_claimed(self, link: RelayLink) -> None:
         """What is not claimed has changed nothing yet, and is delivered until it does."""
