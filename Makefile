@@ -10,7 +10,7 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs lint check \
+.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs fuzz lint check \
 	format lock clean
 
 install: $(VENV)/.run-installed
@@ -43,6 +43,10 @@ chaos: install-dev
 mutants: install-dev
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
+# What is found is kept for the corpus and named; FUZZ="--only nip44" fuzzes one parser.
+fuzz: install-dev
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(FUZZ)
+
 lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -53,9 +57,10 @@ check: lint test
 
 install-dev: $(VENV)/.dev-installed
 
-# What the tests use beside the service: other people's clients, and a real LNbits.
+# What the tests use beside the service: other people's clients, a relay on khatru, a real LNbits.
 real-parts: install-dev
 	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m tests.relays.build
 	PATH="$(abspath $(TOOLS))/uv/bin:$$PATH" $(BIN)/python -m tests.backends.lnbits_server install
 
 format: install-dev

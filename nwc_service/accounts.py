@@ -22,6 +22,12 @@ log = structlog.get_logger()
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 
+def new_account(name: str, *, now: int) -> Account:
+    return Account(
+        AccountId(token_hex(16)), name, Msat(0), Msat(0), now, keysend_id=token_hex(16)
+    )
+
+
 class Accounts:
     def __init__(
         self,
@@ -40,7 +46,7 @@ class Accounts:
         """Raises Refused for a bad name or one that is taken."""
         if not NAME.fullmatch(name):
             raise Refused(f"account name {name!r} is not of [a-z0-9._-], 1 to 64 characters")
-        account = Account(AccountId(token_hex(16)), name, Msat(0), Msat(0), self._clock())
+        account = new_account(name, now=self._clock())
         created = await self._db.write(lambda tx: ledger.create_account(tx, account))
         failpoint("after_account_create")
         if not created:

@@ -19,7 +19,7 @@ from nwc_service.store import connections, outbox, requests
 from nwc_service.store.database import Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import Claim
-from nwc_service.wallet.units import AccountId, ConnectionId, PaymentId
+from nwc_service.wallet.units import AccountId, ConnectionId, InvoiceId, PaymentId
 
 Clock = Callable[[], int]
 """Unix seconds."""
@@ -52,7 +52,8 @@ class Answers:
             payload,
             self._keyring.channel(connection),
             encryption=claim.encryption,
-            request_id=claim.request_id,
+            request_id=claim.event_id,
+            d_tag=claim.d_tag,
             created_at=self._created_at(connection, not_before=claim.created_at),
             entropy=self._entropy(ENTROPY_BYTES),
         )
@@ -72,8 +73,23 @@ class Answers:
         self, tx: Tx, payment_id: PaymentId, *, payload: Callable[[str], str]
     ) -> list[Outgoing]:
         """Answer every request that waits for this payment; `payload` is told the method."""
+        return await self._store_all(
+            tx, await requests.waiting_for(tx, payment_id), payload=payload
+        )
+
+    async def store_for_invoice(
+        self, tx: Tx, invoice_id: InvoiceId, *, payload: Callable[[str], str]
+    ) -> list[Outgoing]:
+        """As `store_for_waiting`, for requests that wait for this invoice."""
+        return await self._store_all(
+            tx, await requests.waiting_for_invoice(tx, invoice_id), payload=payload
+        )
+
+    async def _store_all(
+        self, tx: Tx, claims: list[Claim], *, payload: Callable[[str], str]
+    ) -> list[Outgoing]:
         stored: list[Outgoing] = []
-        for claim in await requests.waiting_for(tx, payment_id):
+        for claim in claims:
             connection = await connections.connection(tx, claim.connection_id)
             if connection is not None:
                 stored += await self.store(

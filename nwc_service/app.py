@@ -1,6 +1,5 @@
 """Composition root: settings in, a running service out; stopped in reverse order."""
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +11,7 @@ import structlog
 from nwc_service.accounts import Accounts
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
+from nwc_service.announcer import Announcer
 from nwc_service.config import Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
@@ -19,10 +19,13 @@ from nwc_service.directory import Directory
 from nwc_service.edges import Edges, StartError, open_edges, remember_port, stable_address
 from nwc_service.embedded import EmbeddedRelay, open_embedded_relay
 from nwc_service.flow import Flow, build_flow
+from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
+from nwc_service.outbound import Outbound
 from nwc_service.ratelimit import Rate
+from nwc_service.relay.backoff import RANDOM
 from nwc_service.relay.pool import RelayPool
-from nwc_service.relays import Announcer, Relays
+from nwc_service.relays import Relays
 from nwc_service.resolve import Resolver
 from nwc_service.restore import Margins, Mark, use_with_care
 from nwc_service.store import meta
@@ -36,8 +39,8 @@ __all__ = ["Service", "StartError", "running"]
 log = structlog.get_logger()
 
 RESTORED_S = 360
-REANNOUNCE_EVERY_S = 3600
-"""Relays drop info events after days, silently."""
+NEWEST_INFO = "newest_info"
+"""The date of the newest info event that was ever signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +78,24 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     flow = build_flow(
         edges,
         publish=lambda connection, event: relays.publish(connection, event),
+        announce=lambda connection: announcer.announce(connection),
         clock=_clock,
     )
     stack.push_async_callback(flow.spender.drain)
     for name in edges.backends:
         await flow.reconciler.ask_node(name)
     await flow.solvency.check()
-    pool = _pool(
-        edges, flow, on_open=lambda url: edges.spawn(announcer.announce_all(relay_url=url))
-    )
+    await flow.dispatcher.recover()
+    pool = _pool(edges, flow, on_open=lambda url: edges.spawn(announcer.tend(url)))
     relays = Relays(pool)
     await _open_own_relays(edges, flow, stack=stack, pool=pool, relays=relays)
-    announcer = Announcer(
-        relays,
-        directory=edges.directory,
-        keyring=edges.keyring,
-        methods=edges.methods_of,
-        entropy=os.urandom,
-        clock=_clock,
-    )
+    announcer = await _announcer(edges, relays)
     await edges.db.write(lambda tx: meta.put_list(tx, ADVERTISED, relays.advertised_urls))
     announcer.listen_all()
+    await announcer.show_all()
     edges.spawn(flow.outbox.run())
     edges.spawn(flow.reconciler.run())
-    edges.spawn(_announce_for_ever(announcer))
+    edges.spawn(announcer.run(jitter=RANDOM))
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
 
 
@@ -129,6 +126,28 @@ def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayP
         clock=_clock,
         rate=Rate(per_s=per_s, burst=2 * per_s),
         on_open=on_open,
+        outbound=_outbound(edges.settings),
+        kind_only_urls=edges.settings.relay.kind_only_urls,
+    )
+
+
+def _outbound(settings: Settings) -> Outbound:
+    return Outbound(allowed_hosts=frozenset(settings.outbound.allowed_hosts))
+
+
+async def _announcer(edges: Edges, relays: Relays) -> Announcer:
+    db = edges.db
+    newest = await db.read(lambda tx: meta.get(tx, NEWEST_INFO))
+    return Announcer(
+        relays,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        methods=edges.methods_of,
+        entropy=os.urandom,
+        spawn=edges.spawn,
+        clock=_clock,
+        newest=int(newest or 0),
+        remember=lambda date: db.write(lambda tx: meta.put(tx, NEWEST_INFO, str(date))),
     )
 
 
@@ -207,6 +226,13 @@ async def _serve_admin(
         books=edges.books,
         accounts=accounts,
         connections=connections,
+        linking=Linking(
+            connections,
+            accounts=accounts,
+            relays=relays,
+            supported=edges.supported_methods,
+            outbound=_outbound(edges.settings),
+        ),
         relays=relays,
         backends=edges.backends,
         backend_types={
@@ -228,15 +254,6 @@ async def _serve_admin(
     await remember_port(edges.db, "admin", port_number=admin.port)
     log.info("service.started", admin_url=admin.url, relays=list(relays.own_urls))
     return Service(accounts, connections, edges.directory, relays, admin.url)
-
-
-async def _announce_for_ever(announcer: Announcer) -> None:
-    while True:
-        try:
-            await announcer.announce_all()
-        except Exception:
-            log.exception("announcer.failed")
-        await asyncio.sleep(REANNOUNCE_EVERY_S)
 
 
 def _clock() -> int:

@@ -33,6 +33,7 @@ __all__ = [
     "Decoded",
     "FailReason",
     "Failed",
+    "FetchedInvoice",
     "HistoryPage",
     "InFlight",
     "InvoiceReport",
@@ -42,6 +43,8 @@ __all__ = [
     "LightningBackend",
     "NodeInfo",
     "NotSent",
+    "OfferReport",
+    "OfferSpec",
     "Outcome",
     "PayRequest",
     "PaymentKind",
@@ -144,7 +147,11 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceSpec:
-    """What to create. The same `our_id` twice gives the same invoice where the backend can."""
+    """What to create. The same `our_id` twice gives the same invoice where the backend can.
+
+    With `hold_hash` (Cap.HOLD) the node keeps a payment of that hash until `resolve_hold`, for
+    at least `min_cltv_expiry_delta` blocks; `preimage` is None then.
+    """
 
     our_id: str
     amount_msat: Msat | None
@@ -153,20 +160,25 @@ class InvoiceSpec:
     expiry_s: int
     preimage: Preimage | None = field(repr=False)  # ours, where Cap.OWN_PREIMAGE
     hold_hash: PaymentHash | None = None
+    min_cltv_expiry_delta: int | None = None  # blocks
 
 
 @dataclass(frozen=True, slots=True)
 class InvoiceReport:
     payment_hash: PaymentHash
-    invoice: str  # canonical: lower case
+    invoice: str  # lower case; of a keysend "", of an offer what the node made for it, opaque
     status: InvoiceStatus
     amount_msat: Msat | None
-    received_msat: Msat | None  # what the node says arrived, once settled
+    received_msat: Msat | None  # what the node says arrived, once accepted or settled
     preimage: Preimage | None = field(repr=False)
     created_at: int
     expires_at: int
     settled_at: int | None = None
     htlc_set: str = ""  # where one invoice can be settled several times, which time
+    settle_deadline: int | None = None  # of an accepted one: the height where the node cancels
+    tlvs: Mapping[int, bytes] | None = None  # of a keysend, all but the preimage's record
+    node_offer_id: str | None = None  # of the offer that it was paid through
+    payer_note: str | None = None  # what the payer of an offer wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,8 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class KeysendRequest:
+    """Its payment hash is that of `preimage`, whose own record is not among `tlvs`."""
+
     our_id: str
     destination: str  # 33 bytes as hex
     amount_msat: Msat
@@ -202,6 +216,37 @@ class KeysendRequest:
     tlvs: Mapping[int, bytes]
     max_fee_msat: Msat
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSpec:
+    """What to create. The same `our_id` twice gives the same offer where the backend can."""
+
+    our_id: str
+    amount_msat: Msat | None  # None: any
+    description: str
+    issuer: str | None
+    single_use: bool
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReport:
+    """`node_offer_id` is what InvoiceReports of its payments name."""
+
+    node_offer_id: str
+    offer: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedInvoice:
+    """The BOLT12 invoice that a payee made for an offer, as the node reads it."""
+
+    invoice: str
+    payment_hash: PaymentHash
+    amount_msat: Msat
+    expires_at: int
+    payee: str | None  # 33 bytes as hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +301,7 @@ class LightningBackend(Protocol):
 
     async def counters(self) -> Mapping[str, int]:
         """Numbers that the node never counts down: one that fell means that it was rolled
-        back. Empty where it tells none."""
+        back."""
 
     def fee_cap_msat(self, amount_msat: Msat) -> Msat | None:
         """The most that this backend may charge where it obeys no fee limit, else None."""
@@ -266,16 +311,29 @@ class LightningBackend(Protocol):
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None: ...
 
     async def decode(self, invoice: str) -> Decoded:
-        """How the node itself reads the invoice.
+        """How the node itself reads the invoice. Raises Unsupported, BackendUnavailable, and
+        BadRequest (it cannot read it or would not pay it)."""
 
-        Raises Unsupported, BadRequest (it cannot read it or would not pay it) and
-        BackendUnavailable.
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        """Ask an offer's payee for an invoice; nothing is paid (Cap.BOLT12_SEND).
+
+        Each call gives another, which `pay` takes as any other. Raises Unsupported,
+        BackendUnavailable, and BadRequest: for an offer that is unreadable, of another network,
+        expired or the node's own, for an amount that it does not ask for or that is missing,
+        and where its payee does not answer.
         """
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        """A BOLT12 offer that stays payable without the service (Cap.BOLT12_RECEIVE). Raises
+        Unsupported, BadRequest and BackendUnavailable."""
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         """Send, and wait up to `timeout_s` (and a little grace) for the end.
 
-        Never raises for an uncertain result: that is `Unknown`. Does not retry.
+        Never raises for an uncertain result: that is `Unknown`. Does not retry. A keysend
+        whose preimage another payment used before is NotSent.
         """
 
     async def lookup_payment(self, ref: PaymentRef) -> Outcome | None:
@@ -297,12 +355,22 @@ class LightningBackend(Protocol):
     async def resolve_hold(
         self, payment_hash: PaymentHash, preimage: Preimage | None
     ) -> InvoiceReport:
-        """Settle with the preimage, or cancel with None. Idempotent."""
+        """Settle what is accepted with the preimage, or cancel with None what is open or
+        accepted (Cap.HOLD).
+
+        Idempotent: what has come about already is reported again. Raises Unsupported,
+        BackendUnavailable, and BadRequest where it is not so: no hold invoice has this hash,
+        the preimage is of another, nobody has paid yet, it was canceled (as by the node itself
+        at the `settle_deadline`), or settled.
+        """
 
     async def cancel_invoice(self, payment_hash: PaymentHash) -> None:
-        """So that an invoice paid inside the ledger cannot be paid again. Idempotent."""
+        """So that an invoice paid inside the ledger cannot be paid again. Idempotent; one that
+        is settled stays so. A held payment goes back."""
 
-    async def sign_message(self, message: str) -> str: ...
+    async def sign_message(self, message: str) -> str:
+        """As LND and CLN do (Cap.SIGN): zbase32 of the recoverable signature by the node's key
+        over "Lightning Signed Message:" and the message, hashed twice."""
 
     async def command(self, name: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """An operator's command that only this backend has. Raises Unsupported, BadRequest."""
@@ -311,10 +379,8 @@ class LightningBackend(Protocol):
 
 
 def load(type_name: str) -> type[LightningBackend]:
-    """The backend class that an installed distribution registered under this name.
-
-    Raises ValueError when none or several have it, listing the choices.
-    """
+    """The backend class that an installed distribution registered under this name. Raises
+    ValueError when none or several have it, listing the choices."""
     entry = find(type_name)
     loaded: type[LightningBackend] = entry.load()
     return loaded

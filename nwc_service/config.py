@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
 )
 
+from nwc_service.wallet.hold import LONGEST_HOLD_S
 from nwc_service.wallet.units import MAX_MSAT
 
 
@@ -45,6 +46,11 @@ Listen = Annotated[
     AfterValidator(_port_exists),
 ]
 RelayUrl = Annotated[str, Field(pattern=r"^wss?://[^\s/?#]+\S*$")]
+Host = Annotated[
+    str,
+    BeforeValidator(_in_lower_case),
+    Field(pattern=r"^(\[[0-9a-f:.]+\]|[^\s:/?#@]+)(:[0-9]{1,5})?$"),
+]
 AmountMsat = Annotated[int, Field(ge=0, le=MAX_MSAT)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -54,12 +60,17 @@ PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
 class RelaySettings(_Section):
     urls: Annotated[tuple[RelayUrl, ...], Field(strict=False)] = ()
     public_url: RelayUrl | None = None
+    kind_only_urls: Annotated[tuple[RelayUrl, ...], Field(strict=False)] = ()
     rate_per_s: PerSecond = 2000
 
 
 class EmbeddedRelaySettings(_Section):
     listen: Listen = "127.0.0.1:0"
     require_auth: bool = False
+
+
+class OutboundSettings(_Section):
+    allowed_hosts: Annotated[tuple[Host, ...], Field(strict=False)] = ()
 
 
 class AdminSettings(_Section):
@@ -79,6 +90,10 @@ class RequestSettings(_Section):
     max_in_progress: Count = 200
 
 
+class ConnectionSettings(_Section):
+    max_children: Count = 100
+
+
 class PaymentSettings(_Section):
     fee_reserve_floor_msat: AmountMsat = 10_000
     fee_reserve_share_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
@@ -90,6 +105,8 @@ class PaymentSettings(_Section):
 class InvoiceSettings(_Section):
     expiry_s: Seconds = 3600
     max_open_per_account: Count = 1000
+    max_open_holds_per_account: Count = 20
+    longest_hold_s: Annotated[int, Field(ge=1, le=LONGEST_HOLD_S)] = 3600
 
 
 class SolvencySettings(_Section):
@@ -120,9 +137,11 @@ class Settings(_Section):
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     relay: RelaySettings = RelaySettings()
     embedded_relay: EmbeddedRelaySettings = EmbeddedRelaySettings()
+    outbound: OutboundSettings = OutboundSettings()
     admin: AdminSettings = AdminSettings()
     database: DatabaseSettings = DatabaseSettings()
     requests: RequestSettings = RequestSettings()
+    connections: ConnectionSettings = ConnectionSettings()
     payments: PaymentSettings = PaymentSettings()
     invoices: InvoiceSettings = InvoiceSettings()
     solvency: SolvencySettings = SolvencySettings()

@@ -13,6 +13,7 @@ import structlog
 from nwc_service.answers import Answers, Clock
 from nwc_service.backend import Cursor, InvoiceReport, InvoiceStatus
 from nwc_service.failpoint import failpoint
+from nwc_service.hold_end import HoldEnd
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
@@ -20,6 +21,8 @@ from nwc_service.store import alarms, invoices, ledger, meta
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.meta import BORN_AT
 from nwc_service.store.outbox import Outgoing
+from nwc_service.unasked import unasked
+from nwc_service.wallet import hold
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.payment import CLOCK_SKEW_S, told_time
 from nwc_service.wallet.receipt import UNSETTLED, receive_entry, settle_invoice
@@ -32,9 +35,18 @@ NOTIFY_ATTEMPTS = 3
 
 
 class Crediter:
-    def __init__(self, db: Database, *, answers: Answers, outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        db: Database,
+        *,
+        answers: Answers,
+        hold_end: HoldEnd,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> None:
         self._db = db
         self._answers = answers
+        self._hold_end = hold_end
         self._outbox = outbox
         self._clock = clock
         self._failures: Counter[PaymentHash] = Counter()
@@ -62,12 +74,17 @@ class Crediter:
 
     async def expire(self, invoice: Invoice, *, state: InvoiceState) -> None:
         """The node says it is open no more; should it settle all the same, it is credited."""
-        gone = replace(invoice, state=state)
-        await self._db.write(
-            lambda tx: invoices.update(
-                tx, gone, expected=(InvoiceState.PENDING, InvoiceState.ACCEPTED)
-            )
-        )
+
+        async def work(tx: Tx) -> list[Outgoing]:
+            before = await invoices.invoice(tx, invoice.invoice_id)
+            if before is None or hold.is_inside(before):
+                return []  # paid inside meanwhile, which is why the node gave it up
+            gone = replace(before, state=state)
+            if not await invoices.update(tx, gone, expected=hold.OPEN):
+                return []
+            return await self._hold_end.end(tx, before, after=gone)
+
+        self._outbox.push(await self._db.write(work))
 
     async def _credit(
         self, tx: Tx, backend: BackendName, *, report: InvoiceReport, cursor: Cursor | None
@@ -82,6 +99,9 @@ class Crediter:
             await invoices.set_cursor(tx, backend, cursor, payment_hash=payment_hash)
         if not has_receipt:
             return []
+        is_new = invoice is None
+        if invoice is None:
+            invoice = await unasked(tx, backend, report, amount_msat=received_msat, now=now)
         invoice_id = invoice.invoice_id if invoice else None
         if not await invoices.insert_receipt(
             tx,
@@ -93,6 +113,8 @@ class Crediter:
             now=now,
         ):
             return []
+        if is_new and invoice is not None:
+            await invoices.insert(tx, invoice)
         has_room = invoice is None or await self._has_room(tx, invoice, received_msat)
         entry = receive_entry(
             invoice, backend=backend, received_msat=received_msat, has_room=has_room
@@ -146,9 +168,10 @@ class Crediter:
             now=self._clock(),
         )
         await invoices.update(tx, settled, expected=UNSETTLED)
+        ended = await self._hold_end.end(tx, invoice, after=settled)
         if self._failures[report.payment_hash] >= NOTIFY_ATTEMPTS:
-            return []
-        return await self._answers.notify(
+            return ended
+        return ended + await self._answers.notify(
             tx,
             NotificationType.PAYMENT_RECEIVED,
             account_id=invoice.account_id,
@@ -162,5 +185,6 @@ def _received_msat(report: InvoiceReport, invoice: Invoice | None) -> Msat:
     if report.received_msat is not None:
         received_msat = report.received_msat
     else:
-        received_msat = report.amount_msat or (invoice.amount_msat if invoice else Msat(0))
+        asked_msat = invoice.amount_msat if invoice else None
+        received_msat = report.amount_msat or asked_msat or Msat(0)
     return Msat(min(max(received_msat, 0), MAX_MSAT))

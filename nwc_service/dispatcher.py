@@ -11,14 +11,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 import structlog
-from pydantic import ValidationError
 
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.directory import Directory
 from nwc_service.failpoint import failpoint
 from nwc_service.keyring import Keyring
 from nwc_service.methods import METHODS
-from nwc_service.methods.method import Context, Method, Params, Result, Wallet
+from nwc_service.methods.method import Context, Method, Result, Wallet, validated
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.envelope import (
     BadEnvelope,
@@ -108,6 +107,19 @@ class Dispatcher:
         self._in_progress[connection.connection_id] += 1
         self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
 
+    async def recover(self) -> None:
+        """Before the first request: refuse what was claimed and never begun."""
+        error = RequestError(ErrorCode.INTERNAL, "interrupted before anything was done")
+
+        async def work(tx: Tx) -> None:
+            for claim in await requests.orphans(tx):
+                connection = self._directory.by_id(claim.connection_id)
+                if connection is not None:
+                    payload = error_payload(claim.method, error)
+                    await self._answers.store(tx, connection, claim=claim, payload=payload)
+
+        await self._db.write(work)
+
     def _is_limited(self, connection: Connection, *, repeated: bool) -> bool:
         """Repetitions have a bucket of their own: anyone may replay what a relay has kept."""
         key, now = connection.connection_id, time.monotonic()
@@ -191,16 +203,16 @@ class Dispatcher:
         except AlreadyClaimed:
             await self._repeat(caller.claim.request_id)
         except RequestError as error:
-            await self._refuse(caller, error=error)
+            await self._refuse(caller, error)
 
     async def _call(self, caller: Caller, method: Method, *, request: Request) -> Result | None:
         """Raises RequestError, INTERNAL for whatever went wrong inside, and AlreadyClaimed."""
         connection = caller.connection
-        if method.name not in connection.scopes and method.name != "get_info":
+        if method.name not in connection.scopes and not method.ungranted:
             raise RequestError(ErrorCode.RESTRICTED, f"{method.name} is not granted")
-        params = _validated(method, request)
+        params = validated(method.params, request.params, bad_params=method.bad_params)
         try:
-            return await method.handle(Context(self._wallet, caller), params)
+            return await method.handle(Context(self._wallet, caller, self._refuse), params)
         except (RequestError, AlreadyClaimed, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -211,7 +223,7 @@ class Dispatcher:
 
     # --- answers
 
-    async def _refuse(self, caller: Caller, *, error: RequestError) -> None:
+    async def _refuse(self, caller: Caller, error: RequestError) -> None:
         """Claim the request and store its refusal, unless it has had its effects already."""
         payload = error_payload(caller.claim.method, error)
 
@@ -227,10 +239,10 @@ class Dispatcher:
             await self._repeat(caller.claim.request_id)
 
     async def _repeat(self, request_id: str) -> None:
-        """A copy of a claimed request gets the stored answer, or waits for it."""
-        stored = await self._db.read(lambda tx: outbox.answer_to(tx, request_id))
-        if stored is not None and stored.is_published:
-            self._outbox.resend(stored.connection_id, stored)
+        """A copy of a claimed request gets the stored answers, or waits for them."""
+        for stored in await self._db.read(lambda tx: outbox.answers_to(tx, request_id)):
+            if stored.is_published:
+                self._outbox.resend(stored.connection_id, stored)
 
     async def _refuse_ended(self, caller: Caller) -> None:
         """What was claimed before the end keeps its one answer, given or still to come.
@@ -247,7 +259,7 @@ class Dispatcher:
     async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:
         error = RequestError(ErrorCode.RATE_LIMITED, "too many requests")
         if mutates:
-            await self._refuse(caller, error=error)
+            await self._refuse(caller, error)
         else:
             self._reply(caller, error_payload(caller.claim.method, error))
 
@@ -303,13 +315,3 @@ def _best_guess(connection: Connection, event: Event) -> Encryption:
     """To answer what could not be read: the scheme it looks like, if that is allowed."""
     sniffed = sniffed_encryption(event.content)
     return sniffed if sniffed in connection.encryption else connection.encryption[0]
-
-
-def _validated(method: Method, request: Request) -> Params:
-    """Raises RequestError that names the field, in the field's words, without its value."""
-    try:
-        return method.params.model_validate(request.params)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "params"
-        raise RequestError(ErrorCode.OTHER, f"{field}: {problem['msg']}") from error

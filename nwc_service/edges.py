@@ -13,7 +13,7 @@ from nwc_service.backend import BackendUnavailable, Cap, LightningBackend
 from nwc_service.config import Settings
 from nwc_service.directory import Directory
 from nwc_service.keyring import Keyring, open_master_key
-from nwc_service.methods import announced
+from nwc_service.methods import METHODS, announced
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.keys import Keypair
 from nwc_service.outbox import Spawn
@@ -44,6 +44,10 @@ class Edges:
 
     def methods_of(self, connection: Connection) -> list[str]:
         return announced(connection.scopes, self.backends[self.default_backend].caps)
+
+    @property
+    def supported_methods(self) -> list[str]:
+        return announced(METHODS, self.backends[self.default_backend].caps)
 
     def client_of(self, wallet_pubkey: str) -> str | None:
         connection = self.directory.by_wallet(wallet_pubkey)

@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from nwc_service.answers import Answers, Clock
 from nwc_service.backend import NodeInfo
 from nwc_service.config import Settings
+from nwc_service.connections import Announce
 from nwc_service.credit import Crediter
+from nwc_service.delegation import Delegation
 from nwc_service.dispatcher import Dispatcher, RequestPolicy
 from nwc_service.edges import Edges
 from nwc_service.guard import Guard
+from nwc_service.hold_end import HoldEnd
+from nwc_service.holds import Holds
 from nwc_service.methods.method import Wallet
+from nwc_service.offers import OfferMaker
 from nwc_service.outbox import Outbox, Publish
 from nwc_service.ratelimit import Rate
 from nwc_service.receive import Receiver
 from nwc_service.reconciler import Reconciler
+from nwc_service.record import Recorder
 from nwc_service.solvency import Solvency
 from nwc_service.spend import Spender, SpendPolicy
 from nwc_service.wallet.payment import FeePolicy
@@ -28,104 +34,208 @@ class Flow:
     guard: Guard
     spender: Spender
     receiver: Receiver
+    offers: OfferMaker
     crediter: Crediter
+    holds: Holds
     reconciler: Reconciler
     dispatcher: Dispatcher
 
 
-def build_flow(edges: Edges, *, publish: Publish, clock: Clock) -> Flow:
-    settings, db, backends = edges.settings, edges.db, edges.backends
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What most of the flow is made with."""
+
+    edges: Edges
+    answers: Answers
+    outbox: Outbox
+    node_info: Callable[[BackendName], NodeInfo]
+    clock: Clock
+
+    def height(self, name: BackendName) -> int:
+        return self.node_info(name).block_height or 0
+
+
+def build_flow(edges: Edges, *, publish: Publish, announce: Announce, clock: Clock) -> Flow:
+    db, backends = edges.db, edges.backends
+
+    def node_info(name: BackendName) -> NodeInfo:
+        return reconciler.node_info.get(name, NodeInfo())
+
+    parts = _parts(edges, publish=publish, node_info=node_info, clock=clock)
+    answers, outbox = parts.answers, parts.outbox
+    required_percent = edges.settings.solvency.required_percent
+    solvency = Solvency(db, backends=backends, required_percent=required_percent, clock=clock)
+    guard = Guard(db, backends=backends, clock=clock)
+    spender = _spender(parts, solvency=solvency, guard=guard)
+    receiver = _receiver(parts)
+    offers = _offers(parts)
+    hold_end = HoldEnd(answers=answers, recorder=spender.recorder, clock=clock)
+    crediter = Crediter(db, answers=answers, hold_end=hold_end, outbox=outbox, clock=clock)
+    holds = _holds(parts, recorder=spender.recorder, crediter=crediter, hold_end=hold_end)
+    reconciler = Reconciler(
+        db,
+        backends=backends,
+        spender=spender,
+        receiver=receiver,
+        offers=offers,
+        crediter=crediter,
+        holds=holds,
+        guard=guard,
+        clock=clock,
+    )
+    dispatcher = _dispatcher(
+        parts,
+        spender=spender,
+        receiver=receiver,
+        offers=offers,
+        holds=holds,
+        delegation=_delegation(parts, announce=announce),
+    )
+    return Flow(
+        outbox,
+        solvency,
+        guard,
+        spender,
+        receiver,
+        offers,
+        crediter,
+        holds,
+        reconciler,
+        dispatcher,
+    )
+
+
+def _parts(
+    edges: Edges,
+    *,
+    publish: Publish,
+    node_info: Callable[[BackendName], NodeInfo],
+    clock: Clock,
+) -> _Parts:
     answers = Answers(edges.keyring, clock=clock)
     outbox = Outbox(
-        db,
+        edges.db,
         answers=answers,
         directory=edges.directory,
         publish=publish,
         spawn=edges.spawn,
         clock=clock,
     )
-    required_percent = settings.solvency.required_percent
-    solvency = Solvency(db, backends=backends, required_percent=required_percent, clock=clock)
-    guard = Guard(db, backends=backends, clock=clock)
-    spender = Spender(
-        db,
-        backends=backends,
-        answers=answers,
-        outbox=outbox,
+    return _Parts(edges=edges, answers=answers, outbox=outbox, node_info=node_info, clock=clock)
+
+
+def _spender(parts: _Parts, *, solvency: Solvency, guard: Guard) -> Spender:
+    edges = parts.edges
+    return Spender(
+        edges.db,
+        backends=edges.backends,
+        answers=parts.answers,
+        outbox=parts.outbox,
         keyring=edges.keyring,
         solvency=solvency,
         guard=guard,
-        policy=_spend_policy(settings),
+        policy=_spend_policy(edges.settings),
         spawn=edges.spawn,
-        clock=clock,
+        height=parts.height,
+        clock=parts.clock,
     )
-    receiver = _receiver(edges, answers=answers, outbox=outbox, clock=clock)
-    crediter = Crediter(db, answers=answers, outbox=outbox, clock=clock)
-    reconciler = Reconciler(
-        db,
-        backends=backends,
-        spender=spender,
-        receiver=receiver,
-        crediter=crediter,
-        guard=guard,
-        clock=clock,
-    )
-    dispatcher = _dispatcher(
-        edges,
-        answers=answers,
-        outbox=outbox,
-        spender=spender,
-        receiver=receiver,
-        node_info=lambda name: reconciler.node_info.get(name, NodeInfo()),
-        clock=clock,
-    )
-    return Flow(outbox, solvency, guard, spender, receiver, crediter, reconciler, dispatcher)
 
 
-def _receiver(edges: Edges, *, answers: Answers, outbox: Outbox, clock: Clock) -> Receiver:
+def _receiver(parts: _Parts) -> Receiver:
+    edges = parts.edges
     return Receiver(
         edges.db,
         backends=edges.backends,
-        answers=answers,
-        outbox=outbox,
+        answers=parts.answers,
+        outbox=parts.outbox,
         keyring=edges.keyring,
         max_age_s=edges.settings.requests.max_mutating_age_s,
         max_open_invoices=edges.settings.invoices.max_open_per_account,
-        clock=clock,
+        max_open_holds=edges.settings.invoices.max_open_holds_per_account,
+        clock=parts.clock,
+    )
+
+
+def _offers(parts: _Parts) -> OfferMaker:
+    edges = parts.edges
+    return OfferMaker(
+        edges.db,
+        backends=edges.backends,
+        answers=parts.answers,
+        outbox=parts.outbox,
+        max_age_s=edges.settings.requests.max_mutating_age_s,
+        max_open_offers=edges.settings.invoices.max_open_per_account,
+        clock=parts.clock,
+    )
+
+
+def _holds(
+    parts: _Parts, *, recorder: Recorder, crediter: Crediter, hold_end: HoldEnd
+) -> Holds:
+    edges = parts.edges
+    return Holds(
+        edges.db,
+        backends=edges.backends,
+        answers=parts.answers,
+        outbox=parts.outbox,
+        recorder=recorder,
+        crediter=crediter,
+        hold_end=hold_end,
+        height=parts.height,
+        longest_hold_s=edges.settings.invoices.longest_hold_s,
+        clock=parts.clock,
+    )
+
+
+def _delegation(parts: _Parts, *, announce: Announce) -> Delegation:
+    edges = parts.edges
+    return Delegation(
+        edges.db,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        answers=parts.answers,
+        outbox=parts.outbox,
+        methods=edges.methods_of,
+        announce=announce,
+        max_children=edges.settings.connections.max_children,
+        clock=parts.clock,
     )
 
 
 def _dispatcher(
-    edges: Edges,
+    parts: _Parts,
     *,
-    answers: Answers,
-    outbox: Outbox,
     spender: Spender,
     receiver: Receiver,
-    node_info: Callable[[BackendName], NodeInfo],
-    clock: Clock,
+    offers: OfferMaker,
+    holds: Holds,
+    delegation: Delegation,
 ) -> Dispatcher:
+    edges = parts.edges
     wallet = Wallet(
         db=edges.db,
         backends=edges.backends,
         default_backend=edges.default_backend,
-        node_info=node_info,
+        node_info=parts.node_info,
         announced=edges.methods_of,
         spender=spender,
         receiver=receiver,
+        offers=offers,
+        holds=holds,
+        delegation=delegation,
         invoice_expiry_s=edges.settings.invoices.expiry_s,
-        clock=clock,
+        clock=parts.clock,
     )
     return Dispatcher(
         edges.db,
         wallet=wallet,
         directory=edges.directory,
         keyring=edges.keyring,
-        answers=answers,
-        outbox=outbox,
+        answers=parts.answers,
+        outbox=parts.outbox,
         policy=_request_policy(edges.settings),
         spawn=edges.spawn,
-        clock=clock,
+        clock=parts.clock,
     )
 
 

@@ -39,6 +39,9 @@ from nwc_service.wallet.units import (
 
 log = structlog.get_logger()
 
+# One wording for a hash that is known in any role: it must not tell whose it is (A2).
+HASH_KNOWN = "payment_hash: it is in use, or was used before"
+
 CREATE_TIMEOUT_S = 30.0
 CREATE_ATTEMPTS = 3
 CREATE_RETRY_S = 0.5
@@ -48,11 +51,13 @@ CREATE_RETRY_S = 0.5
 class InvoiceOrder:
     """What a client asks for; `metadata` is a JSON object as text."""
 
-    amount_msat: Msat
+    amount_msat: Msat | None
     description: str
     description_hash: str | None
     expiry_s: int
     metadata: str | None
+    hold_hash: PaymentHash | None = None
+    min_cltv_expiry_delta: int | None = None
 
 
 class _Reused(Exception):
@@ -70,6 +75,7 @@ class Receiver:
         keyring: Keyring,
         max_age_s: int,
         max_open_invoices: int,
+        max_open_holds: int,
         clock: Clock,
     ) -> None:
         self._db = db
@@ -79,6 +85,7 @@ class Receiver:
         self._keyring = keyring
         self._max_age_s = max_age_s
         self._max_open_invoices = max_open_invoices
+        self._max_open_holds = max_open_holds
         self._clock = clock
         self.active: set[InvoiceId] = set()
         """Invoices that a task of this process is having made now."""
@@ -99,7 +106,7 @@ class Receiver:
             request_id=caller.claim.request_id,
             backend=backend,
             state=InvoiceState.REQUESTED,
-            payment_hash=None,
+            payment_hash=order.hold_hash,
             invoice="",
             description=order.description,
             description_hash=order.description_hash,
@@ -110,6 +117,8 @@ class Receiver:
             created_at=now,
             expires_at=now + order.expiry_s,
             settled_at=None,
+            is_hold=order.hold_hash is not None,
+            min_cltv_expiry_delta=order.min_cltv_expiry_delta,
         )
 
         async def work(tx: Tx) -> None:
@@ -121,6 +130,7 @@ class Receiver:
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
             if open_ones >= self._max_open_invoices:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open invoices")
+            await self._check_hold(tx, invoice, now=now)
             await invoices.insert(tx, invoice)
             failpoint("in_invoice_claim")
 
@@ -131,6 +141,16 @@ class Receiver:
             await self.make(invoice)
         finally:
             self.active.discard(invoice_id)
+
+    async def _check_hold(self, tx: Tx, invoice: Invoice, *, now: int) -> None:
+        """Raises RequestError."""
+        if invoice.payment_hash is None:
+            return
+        if await invoices.is_hash_known(tx, invoice.payment_hash):
+            raise RequestError(ErrorCode.OTHER, HASH_KNOWN)
+        open_ones = await invoices.open_holds_count(tx, invoice.account_id, now=now)
+        if open_ones >= self._max_open_holds:
+            raise RequestError(ErrorCode.RATE_LIMITED, "too many open hold invoices")
 
     async def resume(self, invoice: Invoice) -> None:
         """After a crash: have a claimed invoice made, unless nobody waits for it any more."""
@@ -182,19 +202,21 @@ class Receiver:
             description=invoice.description,
             description_hash=invoice.description_hash,
             expiry_s=invoice.expires_at - invoice.created_at,
-            preimage=preimage if own_preimage else None,
+            preimage=preimage if own_preimage and not invoice.is_hold else None,
+            hold_hash=invoice.payment_hash if invoice.is_hold else None,
+            min_cltv_expiry_delta=invoice.min_cltv_expiry_delta,
         )
 
     async def _store(self, requested: Invoice, made: Invoice) -> None:
-        body = transaction.from_invoice(made, now=self._clock())
-
         async def work(tx: Tx) -> list[Outgoing]:
-            if made.payment_hash and await invoices.is_known(tx, made.payment_hash):
+            if made.payment_hash and await invoices.is_known(
+                tx, made.payment_hash, besides=made.invoice_id
+            ):
                 raise _Reused
             if not await invoices.update(tx, made, expected=(InvoiceState.REQUESTED,)):
                 return []
             failpoint("in_invoice_store")
-            return await self._answer(tx, requested, result=body)
+            return await self._answer(tx, requested, outcome=made)
 
         try:
             outgoing = await self._db.write(work)
@@ -206,31 +228,29 @@ class Receiver:
             await self._fail(requested, error)
 
     async def _fail(self, invoice: Invoice, error: RequestError) -> None:
-        canceled = replace(invoice, state=InvoiceState.CANCELED)
+        # Without its hash, so that a hold invoice can be asked for again.
+        canceled = replace(invoice, state=InvoiceState.CANCELED, payment_hash=None)
 
         async def work(tx: Tx) -> list[Outgoing]:
             if not await invoices.update(tx, canceled, expected=(InvoiceState.REQUESTED,)):
                 return []
-            return await self._answer(tx, invoice, error=error)
+            return await self._answer(tx, invoice, outcome=error)
 
         self._outbox.push(await self._db.write(work))
 
     async def _answer(
-        self,
-        tx: Tx,
-        invoice: Invoice,
-        *,
-        result: Mapping[str, object] | None = None,
-        error: RequestError | None = None,
+        self, tx: Tx, invoice: Invoice, *, outcome: Invoice | RequestError
     ) -> list[Outgoing]:
+        """`outcome`: the invoice as it was made, or why it was not."""
         claim = await self._claim_of(tx, invoice)
         connection = claim and await connections.connection(tx, claim.connection_id)
         if claim is None or not connection:
             return []
-        if error is not None:
-            payload = error_payload(claim.method, error)
+        if isinstance(outcome, RequestError):
+            payload = error_payload(claim.method, outcome)
         else:
-            payload = result_payload(claim.method, result or {})
+            result = transaction.made_result(claim.method, outcome, now=self._clock())
+            payload = result_payload(claim.method, result)
         return await self._answers.store(tx, connection, claim=claim, payload=payload)
 
     async def _claim_of(self, tx: Tx, invoice: Invoice) -> Claim | None:
@@ -250,6 +270,7 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
         raise BackendUnavailable("the node made an invoice that cannot be read") from error
     same = (
         decoded.payment_hash == report.payment_hash
+        and decoded.payment_hash == (invoice.payment_hash or decoded.payment_hash)
         and decoded.amount_msat == invoice.amount_msat
         and decoded.description_hash == invoice.description_hash
     )
@@ -260,7 +281,7 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
         state=InvoiceState.PENDING,
         payment_hash=PaymentHash(decoded.payment_hash),
         invoice=decoded.invoice,
-        preimage=report.preimage,
+        preimage=None if invoice.is_hold else report.preimage,
         created_at=decoded.created_at,
         expires_at=decoded.expires_at,
     )

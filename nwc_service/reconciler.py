@@ -1,7 +1,8 @@
 """Asks the backends about all that is still open, at start and while running.
 
 Whatever a crash, a lost reply or a silent node left behind is found in the rows and brought
-to its end here: payments by lookup, invoices by stream and sweep, cancels by their queue.
+to its end here: payments by lookup, invoices by stream and sweep, hold invoices by repeating
+what was decided, cancels by their queue.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from nwc_service.backend import (
 from nwc_service.credit import Crediter
 from nwc_service.failpoint import failpoint
 from nwc_service.guard import Guard
+from nwc_service.holds import Holds
+from nwc_service.offers import OfferMaker
 from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store import alarms, invoices, payments
@@ -44,7 +47,9 @@ log = structlog.get_logger()
 PAYMENTS_EVERY_S = 1.0
 INVOICES_EVERY_S = 60.0
 CANCELS_EVERY_S = 2.0
+HOLDS_EVERY_S = 2.0
 NODES_EVERY_S = 10.0
+OFFERS_EVERY_S = 60.0
 SOLVENCY_EVERY_S = 10.0
 RELEASED_EVERY_S = 60.0
 STREAM_RETRY_S = 5.0
@@ -68,7 +73,9 @@ class Reconciler:
         backends: Mapping[BackendName, LightningBackend],
         spender: Spender,
         receiver: Receiver,
+        offers: OfferMaker,
         crediter: Crediter,
+        holds: Holds,
         guard: Guard,
         clock: Clock,
     ) -> None:
@@ -77,7 +84,9 @@ class Reconciler:
         self._guard = guard
         self._spender = spender
         self._receiver = receiver
+        self._offers = offers
         self._crediter = crediter
+        self._holds = holds
         self._clock = clock
         self._next_lookup: dict[PaymentId, tuple[int, int]] = {}
         self._looking_up: set[PaymentId] = set()
@@ -90,6 +99,9 @@ class Reconciler:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_up_for_ever(tasks))
             tasks.create_task(_every(SOLVENCY_EVERY_S, self._spender.solvency.check))
+            tasks.create_task(_every(HOLDS_EVERY_S, self._holds.end_overdue))
+            tasks.create_task(_every(HOLDS_EVERY_S, self._holds.resolve_decided))
+            tasks.create_task(_every(OFFERS_EVERY_S, self._offers.resume))
             for name in self._backends:
                 tasks.create_task(_every(NODES_EVERY_S, self.ask_node, name))
                 tasks.create_task(self._sweep_invoices_for_ever(name))
@@ -246,14 +258,15 @@ class Reconciler:
     # --- invoices
 
     async def _watch(self, name: BackendName) -> None:
-        """Follow the stream of settled invoices for ever, from where it was last credited."""
+        """Follow the stream of settled and accepted invoices for ever, from where it was last
+        read."""
         backend = self._backends[name]
         while True:
             try:
                 stored = await self._db.read(lambda tx: invoices.cursor(tx, name))
                 since = None if stored is None else Cursor(stored)
                 async for report, cursor in backend.watch_invoices(since):
-                    await self._crediter.credit(name, report, cursor=cursor)
+                    await self._holds.follow(name, report, cursor=cursor)
             except BackendUnavailable:
                 await self.ask_node(name)  # so that /readyz knows at once
             except Exception:
@@ -286,20 +299,15 @@ class Reconciler:
 
     async def _sweep(self, invoice: Invoice) -> None:
         """Raises BackendUnavailable and TimeoutError."""
-        if invoice.payment_hash is None:
+        if invoice.state is InvoiceState.REQUESTED or invoice.payment_hash is None:
             await self._receiver.resume(invoice)
             return
         async with asyncio.timeout(CALL_TIMEOUT_S):
             report = await self._backends[invoice.backend].lookup_invoice(invoice.payment_hash)
-        status = None if report is None else report.status
-        if report is not None and status is InvoiceStatus.SETTLED:
-            await self._crediter.credit(invoice.backend, report)
-        elif status is InvoiceStatus.CANCELED:
-            await self._crediter.expire(invoice, state=InvoiceState.CANCELED)
-        elif (
-            status is not InvoiceStatus.ACCEPTED
-            and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S
-        ):
+        if report is not None:
+            await self._holds.follow(invoice.backend, report)
+        is_held = report is not None and report.status is InvoiceStatus.ACCEPTED
+        if not is_held and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S:
             await self._crediter.expire(invoice, state=InvoiceState.EXPIRED)
 
     async def cancel_invoices(self, name: BackendName) -> None:

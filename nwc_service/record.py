@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.answers import Answers, Clock
 from nwc_service.failpoint import failpoint
 from nwc_service.guard import is_distrusted, stop
@@ -11,7 +12,7 @@ from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
-from nwc_service.store import alarms, connections, decisions, ledger, payments
+from nwc_service.store import alarms, decisions, ledger, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.nodes import Stops
@@ -36,7 +37,7 @@ from nwc_service.wallet.payment import (
     release,
 )
 from nwc_service.wallet.refusals import refusal
-from nwc_service.wallet.units import BackendName, Msat, PaymentId
+from nwc_service.wallet.units import BackendName, PaymentId
 
 log = structlog.get_logger()
 
@@ -112,9 +113,7 @@ class Recorder:
                 raise Refused("the preimage does not hash to the payment hash")
             after, entries = apply_outcome(payment, outcome, now=now)
             after = replace(after, proof=proof)
-            return await self._finish(
-                tx, payment, after=after, entries=entries, outcome=outcome
-            )
+            return await self.finish(tx, payment, after=after, entries=entries, outcome=outcome)
 
         failpoint("before_resolve")
         outgoing = await self._db.write(work)
@@ -126,7 +125,7 @@ class Recorder:
         self, tx: Tx, payment: Payment, *, proof: Proof, outcome: Failed
     ) -> list[Outgoing]:
         released, entries = release(payment, proof=proof, now=self._clock())
-        return await self._finish(tx, payment, after=released, entries=entries, outcome=outcome)
+        return await self.finish(tx, payment, after=released, entries=entries, outcome=outcome)
 
     async def _apply(
         self, tx: Tx, payment_id: PaymentId, *, outcome: Outcome
@@ -142,9 +141,9 @@ class Recorder:
             return []
         if after == payment:
             return []
-        return await self._finish(tx, payment, after=after, entries=entries, outcome=outcome)
+        return await self.finish(tx, payment, after=after, entries=entries, outcome=outcome)
 
-    async def _finish(
+    async def finish(
         self,
         tx: Tx,
         before: Payment,
@@ -153,6 +152,7 @@ class Recorder:
         entries: tuple[Entry, ...],
         outcome: Outcome,
     ) -> list[Outgoing]:
+        """Book what became of it, with all answers and notifications, if it is as `before`."""
         if not await payments.update(tx, after, expected=before.state):
             return []
         if after.state in LIVE_STATES:
@@ -161,36 +161,22 @@ class Recorder:
         for kind in STUCK_ALARMS:
             await alarms.clear(tx, kind, subject=after.payment_id)
         # The budget before the account, as in TX-A: one order of locks.
-        await self._give_budget_back(tx, after)
+        await limits.give_back(tx, after)
         await post(tx, entries, now=self._clock(), payment=after)
         failpoint("in_record")
         if after.state is PaymentState.RELEASED:
-            error = refusal(outcome)
             return await self._answers.store_for_waiting(
-                tx, after.payment_id, payload=lambda method: error_payload(method, error)
+                tx,
+                after.payment_id,
+                payload=lambda method: error_payload(method, refusal(outcome, method=method)),
             )
         for entry in entries:
             if entry.kind is EntryKind.OVERAGE:
                 await self._operator_pays(tx, "fee_above_cap", after, entry=entry)
         answers = await self._answers.store_for_waiting(
-            tx,
-            after.payment_id,
-            payload=lambda method: result_payload(method, payment_result(after)),
+            tx, after.payment_id, payload=lambda method: success_payload(method, after)
         )
         return answers + await self.notify_sent(tx, after)
-
-    async def _give_budget_back(self, tx: Tx, payment: Payment) -> None:
-        spent_msat = 0
-        if payment.state is PaymentState.SETTLED:
-            spent_msat = payment.amount_msat + (payment.fee_msat or 0)
-        unused_msat = Msat(payment.held_msat - spent_msat)
-        if payment.budget_period is not None and payment.connection_id and unused_msat:
-            await connections.give_budget_back(
-                tx,
-                payment.connection_id,
-                period_start=payment.budget_period,
-                amount_msat=unused_msat,
-            )
 
     async def _book_late_success(
         self, tx: Tx, payment: Payment, *, entries: tuple[Entry, ...]
@@ -264,5 +250,6 @@ async def post(
         raise RequestError(ErrorCode.INSUFFICIENT_BALANCE, INSUFFICIENT) from error
 
 
-def payment_result(payment: Payment) -> dict[str, object]:
-    return {"preimage": payment.preimage, "fees_paid": payment.fee_msat}
+def success_payload(method: str, payment: Payment) -> str:
+    """The answer of the method that asked for a settled payment."""
+    return result_payload(method, transaction.paid_result(method, payment))

@@ -1,24 +1,15 @@
 """The relays of every connection: the service's own, or those that it names."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import structlog
-
-from nwc_service.answers import Clock
-from nwc_service.directory import Directory
 from nwc_service.embedded import EmbeddedRelay
-from nwc_service.keyring import Keyring
-from nwc_service.nip47 import info, kinds
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event
 from nwc_service.relay.pool import RelayPool
-from nwc_service.wallet.units import ConnectionId
 
-log = structlog.get_logger()
-
-ANNOUNCE_ATTEMPTS = 3
-ANNOUNCE_AT_ONCE = 50
+PATIENCE_S = 1.5
+"""How long a relay that is not connected may delay what is to be on all of them."""
 
 
 class Relays:
@@ -47,36 +38,84 @@ class Relays:
         """The relays that the connection's client is told of."""
         return connection.relays or self.advertised_urls
 
-    async def publish(
-        self, connection: Connection, event: Event, *, only: str | None = None
-    ) -> bool:
-        """True when at least one relay of the connection took the event; to `only` one of them
-        where given."""
+    async def publish(self, connection: Connection, event: Event) -> bool:
+        """True once a relay of the connection took the event; the others get it, too."""
         outside, embedded = self._routes(connection)
-        if only is not None:
-            outside, embedded = (only,), None
         taken_here = embedded is not None and embedded.publish(event)
         taken = bool(outside) and await self._pool.publish(event, relays=outside)
         return taken or taken_here
+
+    async def publish_to_each(self, connection: Connection, event: Event) -> bool:
+        """To every relay of the connection that can be reached before this returns; whether
+        any of them took it."""
+        outside, embedded = self._routes(connection)
+        taken_here = embedded is not None and embedded.publish(event)
+        taken = await asyncio.gather(*(self.publish_to(url, event) for url in outside))
+        return taken_here or any(taken)
+
+    async def publish_to(self, relay_url: str, event: Event) -> bool:
+        result = await self._pool.publish_to(relay_url, event, patience_s=PATIENCE_S)
+        return result.accepted
+
+    async def delete(self, connection: Connection, deletion: Event) -> None:
+        """Publish a deletion (NIP-09); the embedded relay needs none to forget."""
+        outside, _ = self._routes(connection)
+        await asyncio.gather(*(self.publish_to(url, deletion) for url in outside))
+
+    async def stored_infos(
+        self, relay_url: str, wallet_pubkeys: Sequence[str]
+    ) -> dict[str, Event] | None:
+        """The info events that one relay shows of these keys; None where it is not known."""
+        return await self._pool.stored_infos(relay_url, wallet_pubkeys)
+
+    def show(self, connection: Connection, event: Event) -> None:
+        """On the embedded relay, where it serves this connection."""
+        _, embedded = self._routes(connection)
+        if embedded is not None:
+            embedded.publish(event)
+
+    @property
+    def outside_urls(self) -> tuple[str, ...]:
+        """Of the relays that are reached by a socket."""
+        return self._pool.urls
+
+    def outside(self, connection: Connection) -> tuple[str, ...]:
+        return self._routes(connection)[0]
 
     def connect(self) -> None:
         """To the service's own relays, though there may be no connection to listen for yet."""
         if self._embedded is None:
             self._pool.listen((), relays=self.own_urls)
 
+    async def check(self, urls: Sequence[str]) -> None:
+        """Of relays that a user names, before anything is made of them.
+
+        Raises ValueError that tells which one is not to be connected to, and why.
+        """
+        for url in urls:
+            if url in self.own_urls:
+                continue
+            try:
+                await self._pool.check(url)
+            except (OSError, ValueError) as problem:
+                raise ValueError(f"relay {url!r}: {problem}") from problem
+
     def listen(self, connection: Connection) -> None:
         """The embedded relay hands requests over by itself."""
         outside, _ = self._routes(connection)
-        if outside:
-            self._pool.listen([connection.wallet_pubkey], relays=outside)
+        keys = [connection.wallet_pubkey]
+        of_the_operator = [url for url in outside if url in self.own_urls]
+        named = [url for url in outside if url not in self.own_urls]
+        self._pool.listen(keys, relays=of_the_operator)
+        self._pool.listen(keys, relays=named, are_checked=connection.relays_by_user)
 
     def forget(self, connection: Connection) -> None:
-        """The embedded relay shows a revoked connection's info event no longer."""
+        """The embedded relay shows the info event of a dead connection no longer."""
         if self._embedded is not None:
             self._embedded.remove_info(connection.wallet_pubkey)
 
     def uses(self, connection: Connection, relay_url: str) -> bool:
-        return relay_url in self._routes(connection)[0]
+        return relay_url in self.outside(connection)
 
     @property
     def is_ready(self) -> bool:
@@ -89,74 +128,3 @@ class Relays:
             return urls, None
         outside = tuple(url for url in urls if url not in self.own_urls)
         return outside, self._embedded if len(outside) < len(urls) else None
-
-
-class Announcer:
-    """Keeps the info event (13194) of every connection on its relays."""
-
-    def __init__(
-        self,
-        relays: Relays,
-        *,
-        directory: Directory,
-        keyring: Keyring,
-        methods: Callable[[Connection], Sequence[str]],
-        entropy: Callable[[int], bytes],
-        clock: Clock,
-    ) -> None:
-        self._relays = relays
-        self._directory = directory
-        self._keyring = keyring
-        self._methods = methods
-        self._entropy = entropy
-        self._clock = clock
-        self._last_created_at: dict[ConnectionId, int] = {}
-
-    async def announce(self, connection: Connection) -> None:
-        """Listen for the connection, and have its info event on a relay before its URI is
-        shown; or, once revoked, take back what it may do."""
-        self._relays.listen(connection)
-        event = self._event(connection)
-        for _ in range(ANNOUNCE_ATTEMPTS):
-            if await self._relays.publish(connection, event):
-                break
-        else:
-            log.warning("announcer.no_relay", connection_id=connection.connection_id)
-        if connection.revoked_at is not None:
-            self._relays.forget(connection)
-
-    def listen_all(self) -> None:
-        self._relays.connect()
-        for connection in self._directory:
-            self._relays.listen(connection)
-
-    async def announce_all(self, *, relay_url: str | None = None) -> None:
-        """Of every live connection; where given, of those on one relay and on it alone."""
-        chosen = [
-            connection
-            for connection in self._directory
-            if connection.is_live(self._clock())
-            and (relay_url is None or self._relays.uses(connection, relay_url))
-        ]
-        for first in range(0, len(chosen), ANNOUNCE_AT_ONCE):
-            await asyncio.gather(
-                *(
-                    self._relays.publish(connection, self._event(connection), only=relay_url)
-                    for connection in chosen[first : first + ANNOUNCE_AT_ONCE]
-                )
-            )
-
-    def _event(self, connection: Connection) -> Event:
-        """Replaceable: on equal dates the lowest id wins and an older one is dropped silently,
-        so each is dated later than the last."""
-        live = connection.revoked_at is None
-        last = self._last_created_at.get(connection.connection_id, 0)
-        created_at = max(self._clock(), last + 1)
-        self._last_created_at[connection.connection_id] = created_at
-        return self._keyring.channel(connection).sign(
-            kind=kinds.INFO,
-            content=info.content(connection, self._methods(connection)) if live else "",
-            tags=info.tags(connection),
-            created_at=created_at,
-            aux=self._entropy(32),
-        )

@@ -8,30 +8,32 @@ are what the reconciler calls too.
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.answers import Answers, Caller, Clock
-from nwc_service.backend import BackendUnavailable, LightningBackend, PayRequest
+from nwc_service.backend import (
+    BackendUnavailable,
+    KeysendRequest,
+    LightningBackend,
+    PayRequest,
+)
 from nwc_service.failpoint import failpoint
 from nwc_service.guard import Guard
+from nwc_service.inside import HASH_IN_USE, Inside, insert
 from nwc_service.keyring import Keyring
-from nwc_service.nip47 import transaction
-from nwc_service.nip47.connection import Connection
-from nwc_service.nip47.envelope import result_payload
-from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox, Spawn
-from nwc_service.record import Recorder, payment_result, post
+from nwc_service.record import Recorder, post, success_payload
 from nwc_service.solvency import Solvency
-from nwc_service.store import connections, invoices, ledger, nodes, payments, requests
+from nwc_service.store import connections, ledger, nodes, payments, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
-from nwc_service.wallet.budget import period_start
+from nwc_service.wallet import keysend
 from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
-from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
 from nwc_service.wallet.outcome import (
     FailReason,
@@ -46,15 +48,11 @@ from nwc_service.wallet.payment import (
     Proof,
     ProofKind,
     reserve_entries,
-    settle_internally,
 )
 from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
 from nwc_service.wallet.units import AccountId, BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
-
-# One wording for a hash that is live or settled anywhere: it must not tell whose it is.
-HASH_IN_USE = "this invoice is being paid or was paid before"
 
 DRAIN_S = 3.0
 
@@ -99,19 +97,27 @@ class Spender:
         guard: Guard,
         policy: SpendPolicy,
         spawn: Spawn,
+        height: Callable[[BackendName], int],
         clock: Clock,
     ) -> None:
         self._db = db
         self._backends = backends
         self._answers = answers
         self._outbox = outbox
-        self._keyring = keyring
         self.solvency = solvency
         self._guard = guard
         self._spawn = spawn
         self._clock = clock
         self.policy = policy
         self.recorder = Recorder(db, answers=answers, outbox=outbox, clock=clock)
+        self._inside = Inside(
+            answers=answers,
+            recorder=self.recorder,
+            keyring=keyring,
+            check_open=self._check_open_payments,
+            height=height,
+            clock=clock,
+        )
         self.active: dict[PaymentId, float] = {}
         """Payments that a task of this process is sending now, and since when."""
 
@@ -169,13 +175,15 @@ class Spender:
         standing = await payments.standing(tx, payment.payment_hash)
         if standing is not None:
             return await self._join(tx, caller, payment=payment, standing=standing)
-        _check_cap(caller.connection, payment)
-        ours = await invoices.by_string(tx, payment.invoice)
-        internal = ours and self._internal(payment, ours)
-        if internal:
-            return _Step(await self._settle_internally(tx, caller, booked=internal))
-        if ours is not None and ours.state is InvoiceState.SETTLED:
-            raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
+        inside = await self._inside.pay(tx, caller, payment=payment)
+        if inside is not None:
+            return _Step(inside)
+        limits.check(caller.connection, payment, inside=False)
+        await self._check_outside(tx, payment)
+        return _Step(to_send=await self._hold(tx, caller, payment=payment))
+
+    async def _check_outside(self, tx: Tx, payment: Payment) -> None:
+        """Whether the payment may leave. Raises RequestError."""
         if await payments.was_paid_late(tx, payment.payment_hash):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         if self._clock() >= payment.expires_at:
@@ -184,10 +192,9 @@ class Spender:
         if payment.backend and await nodes.paused(tx, payment.backend):
             raise RequestError(ErrorCode.INTERNAL, NODE_PAUSED)
         await self._check_open_payments(tx, payment.account_id)
-        return _Step(to_send=await self._hold(tx, caller, payment=payment))
 
     async def _hold(self, tx: Tx, caller: Caller, *, payment: Payment) -> Payment:
-        payment = await self._insert(tx, caller, payment=payment)
+        payment = await insert(tx, caller, payment=payment, now=self._clock())
         await post(tx, reserve_entries(payment), now=self._clock(), payment=payment)
         if payment.backend is None:
             raise NodeNotAsked
@@ -204,50 +211,12 @@ class Spender:
         await requests.wait_for(tx, caller.claim.request_id, standing.payment_id)
         if standing.state is not PaymentState.SETTLED:
             return _Step()
-        payload = result_payload(caller.claim.method, payment_result(standing))
+        payload = success_payload(caller.claim.method, standing)
         return _Step(
             await self._answers.store(
                 tx, caller.connection, claim=caller.claim, payload=payload
             )
         )
-
-    def _internal(
-        self, payment: Payment, ours: Invoice
-    ) -> tuple[Payment, Invoice, tuple[Entry, ...]] | None:
-        preimage = ours.preimage or self._keyring.invoice_preimage(ours.invoice_id)
-        return settle_internally(payment, ours, preimage=preimage, now=self._clock())
-
-    async def _settle_internally(
-        self,
-        tx: Tx,
-        caller: Caller,
-        *,
-        booked: tuple[Payment, Invoice, tuple[Entry, ...]],
-    ) -> list[Outgoing]:
-        """Both sides, the answer, both notifications and the cancel at the node (I16)."""
-        payment, invoice, entries = booked
-        now = payment.settled_at or self._clock()
-        payment = await self._insert(tx, caller, payment=payment)
-        if not await invoices.update(tx, invoice, expected=(InvoiceState.PENDING,)):
-            raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
-        await post(tx, entries, now=now, payment=payment)
-        await invoices.queue_cancellation(
-            tx, backend=invoice.backend, payment_hash=payment.payment_hash, now=now
-        )
-        await requests.wait_for(tx, caller.claim.request_id, payment.payment_id)
-        failpoint("in_reserve")
-        payload = result_payload(caller.claim.method, payment_result(payment))
-        answer = await self._answers.store(
-            tx, caller.connection, claim=caller.claim, payload=payload
-        )
-        received = await self._answers.notify(
-            tx,
-            NotificationType.PAYMENT_RECEIVED,
-            account_id=invoice.account_id,
-            made_by=invoice.connection_id,
-            body=transaction.from_invoice(invoice, now=now),
-        )
-        return answer + await self.recorder.notify_sent(tx, payment) + received
 
     async def _check_open_payments(self, tx: Tx, account_id: AccountId) -> None:
         of_account = await payments.live_count(tx, account_id=account_id)
@@ -255,24 +224,6 @@ class Spender:
             raise RequestError(ErrorCode.RATE_LIMITED, "too many open payments")
         if await payments.live_count(tx) >= self.policy.max_open_payments:
             raise RequestError(ErrorCode.RATE_LIMITED, "the service has too many open payments")
-
-    async def _insert(self, tx: Tx, caller: Caller, *, payment: Payment) -> Payment:
-        budget = caller.connection.budget
-        if budget is not None:
-            period = period_start(budget.renewal, self._clock())
-            payment = replace(payment, budget_period=period)
-            if not await connections.use_budget(
-                tx,
-                caller.connection.connection_id,
-                period_start=period,
-                amount_msat=payment.held_msat,
-            ):
-                raise RequestError(
-                    ErrorCode.QUOTA_EXCEEDED, "this would exceed the connection's budget"
-                )
-        if not await payments.insert(tx, payment):
-            raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
-        return payment
 
     # --- TX-B and the one send
 
@@ -345,17 +296,8 @@ class Spender:
 
     async def _pay(self, payment: Payment) -> Outcome:
         backend = self._backends[payment.backend or BackendName("")]
-        request = PayRequest(
-            our_id=payment.payment_id,
-            invoice=payment.invoice,
-            payment_hash=payment.payment_hash,
-            amount_msat=payment.amount_msat,
-            amount_is_override=payment.amount_is_override,
-            max_fee_msat=payment.fee_reserve_msat,
-            timeout_s=self.policy.payment_timeout_s,
-        )
         try:
-            outcome = await backend.pay(request)
+            outcome = await backend.pay(_order(payment, self.policy.payment_timeout_s))
         except Exception as error:
             # A backend that breaks its word has proven nothing about the payment.
             log.exception("payment.backend_raised", payment_id=payment.payment_id)
@@ -367,9 +309,24 @@ class Spender:
         return outcome
 
 
-def _check_cap(connection: Connection, payment: Payment) -> None:
-    cap_msat = connection.max_payment_msat
-    if cap_msat is not None and payment.amount_msat > cap_msat:
-        raise RequestError(
-            ErrorCode.QUOTA_EXCEEDED, f"this connection pays at most {cap_msat} msat at a time"
+def _order(payment: Payment, timeout_s: float) -> PayRequest | KeysendRequest:
+    """What the backend is asked to send; the fee cap is the very figure that is reserved."""
+    if payment.own_preimage is not None and payment.payee is not None:
+        return KeysendRequest(
+            our_id=payment.payment_id,
+            destination=payment.payee,
+            amount_msat=payment.amount_msat,
+            preimage=payment.own_preimage,
+            tlvs=keysend.from_text(payment.tlv_records),
+            max_fee_msat=payment.fee_reserve_msat,
+            timeout_s=timeout_s,
         )
+    return PayRequest(
+        our_id=payment.payment_id,
+        invoice=payment.invoice,
+        payment_hash=payment.payment_hash,
+        amount_msat=payment.amount_msat,
+        amount_is_override=payment.amount_is_override,
+        max_fee_msat=payment.fee_reserve_msat,
+        timeout_s=timeout_s,
+    )

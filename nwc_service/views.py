@@ -6,6 +6,8 @@ The audit reads many short ones.
 
 from collections.abc import Callable, Container, Mapping
 
+import orjson
+
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import (
@@ -76,6 +78,11 @@ async def connection_view(
         "encryption": list(connection.encryption),
         "budget": await _budget(tx, connection, now=now),
         "max_payment_msat": connection.max_payment_msat,
+        "internal_only": connection.internal_only,
+        "destinations": list(connection.destinations or ()),
+        "lud16": connection.lud16,
+        "metadata": orjson.loads(connection.metadata) if connection.metadata else None,
+        "parent_id": connection.parent_id,
         "created_at": connection.created_at,
         "expires_at": connection.expires_at,
         "revoked": connection.revoked_at is not None,

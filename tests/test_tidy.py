@@ -256,7 +256,7 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
 # --- one place for each thing
 
 METHODS_DIR = ROOT / "nwc_service" / "methods"
-SHARED_BY_METHODS = {"__init__", "method"}
+SHARED_BY_METHODS = {"__init__", "invoice_payment", "method", "multi_pay", "offer_payment"}
 
 
 @pytest.mark.parametrize(

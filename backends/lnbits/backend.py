@@ -17,11 +17,14 @@ from nwc_service.backend import (
     Cap,
     Cursor,
     Decoded,
+    FetchedInvoice,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
     KeysendRequest,
     NodeInfo,
+    OfferReport,
+    OfferSpec,
     Outcome,
     PaymentKind,
     PaymentRef,
@@ -96,6 +99,14 @@ class LnbitsBackend:
 
     async def decode(self, invoice: str) -> Decoded:
         return await self._wallet.decode(invoice)
+
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        raise Unsupported("LNbits pays no offers")
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        raise Unsupported("LNbits makes no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

@@ -7,9 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
+from backends.sandbox import offers, refusals, signature
 from backends.sandbox.books import Books, Mode
+from backends.sandbox.chain import block_hash
 from backends.sandbox.commands import Checked, Commands, checked
-from backends.sandbox.service_node import INVOICE_SETTLED, SendState, ServiceNode
+from backends.sandbox.offers import Offers
+from backends.sandbox.sends import Send, Sends, SendState
+from backends.sandbox.service_node import INVOICE_UPDATED, ServiceNode
 from nwc_service.backend import (
     BackendUnavailable,
     BadRequest,
@@ -18,12 +22,15 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FailReason,
+    FetchedInvoice,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
     KeysendRequest,
     NodeInfo,
     NotSent,
+    OfferReport,
+    OfferSpec,
     Outcome,
     PaymentKind,
     PaymentRef,
@@ -31,7 +38,6 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unknown,
-    Unsupported,
 )
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
@@ -40,7 +46,6 @@ SLOW_S = 3.0  # what the mode `slow` adds to every call
 BACKLOG_SIZE = 100
 
 ALIAS = "SANDBOX (simulated, no real money)"
-GENESIS_OF_REGTEST = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 
 CAPS = (
     Cap.SIMULATED
@@ -62,6 +67,13 @@ CAPS = (
     | Cap.LIST_IN
     | Cap.LIST_OUT
     | Cap.CANCEL_INVOICE
+    | Cap.HOLD
+    | Cap.KEYSEND
+    | Cap.KEYSEND_TLV
+    | Cap.KEYSEND_OWN_PREIMAGE
+    | Cap.SIGN
+    | Cap.BOLT12_SEND
+    | Cap.BOLT12_RECEIVE
 )
 
 
@@ -87,18 +99,21 @@ class SandboxBackend:
         self.name = name
         self.books = Books(data_dir / path)
         self._node = ServiceNode(self.books)
+        self._sends = Sends(self.books)
+        self._offers = Offers(self.books)
         self._commands = Commands(self.books)
 
     async def start(self) -> NodeInfo:
         await self.books.open()
         await self._reach()
+        height = self.books.block_height
         return NodeInfo(
             alias=ALIAS,
             color="808080",
             pubkey=self.books.service_pubkey,
             network="regtest",
-            block_height=0,
-            block_hash=GENESIS_OF_REGTEST,
+            block_height=height,
+            block_hash=block_hash(height),
         )
 
     async def close(self) -> None:
@@ -116,12 +131,9 @@ class SandboxBackend:
         return None
 
     async def create_invoice(self, spec: InvoiceSpec) -> InvoiceReport:
-        if spec.hold_hash is not None:
-            raise Unsupported("the sandbox makes no hold invoices")
         await self._reach()
         report = await self._node.create_invoice(spec)
-        if self.books.mode is Mode.LOSE_REPLY:
-            raise BackendUnavailable("the sandbox lost its reply")
+        self._reply()
         return report
 
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
@@ -135,22 +147,30 @@ class SandboxBackend:
     async def decode(self, invoice: str) -> Decoded:
         """No second opinion: the simulated node reads as the service does."""
         await self._reach()
-        try:
-            read = bolt11.decode(invoice)
-        except bolt11.InvalidInvoice as refused:
-            raise BadRequest(str(refused)) from None
-        if read.network != "regtest":
-            raise BadRequest("the invoice is of another network")
-        return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
+        return await self._read(invoice)
+
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        await self._reach()
+        fetched = await self._offers.fetch(
+            offer, amount_msat=amount_msat, payer_note=payer_note
+        )
+        self._reply()
+        return fetched
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        await self._reach()
+        report = await self._offers.create(spec)
+        self._reply()
+        return report
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
-        if isinstance(request, KeysendRequest):
-            raise Unsupported("the sandbox sends no keysend")
         try:
             await self._reach()
+            refusal = await self._refusal(request)
         except BackendUnavailable as gone:
             return NotSent(FailReason.UNAVAILABLE, str(gone))
-        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         try:
@@ -160,7 +180,7 @@ class SandboxBackend:
 
     async def lookup_payment(self, ref: PaymentRef) -> Outcome | None:
         await self._reach()
-        send = await self._node.find_send(ref.our_id, ref.payment_hash)
+        send = await self._sends.find(ref.our_id, ref.payment_hash)
         return None if send is None else send.outcome
 
     async def watch_invoices(
@@ -168,13 +188,15 @@ class SandboxBackend:
     ) -> AsyncIterator[tuple[InvoiceReport, Cursor | None]]:
         last = _place(since)
         while True:
-            settled = self.books.event(INVOICE_SETTLED)
+            updated = self.books.event(INVOICE_UPDATED)
             await self._reach()
-            backlog = await self._node.settled_invoices(after=last, limit=BACKLOG_SIZE)
+            backlog = await self._node.updates(
+                after=last, limit=BACKLOG_SIZE, with_accepted=True
+            )
             for report, last in backlog:
                 yield report, Cursor(str(last))
             if not backlog:
-                await settled.wait()
+                await updated.wait()
 
     async def list_history(
         self, side: Literal["in", "out"], cursor: Cursor | None, limit: int
@@ -185,19 +207,22 @@ class SandboxBackend:
             raise BadRequest("limit: at least 1")
         await self._reach()
         if side == "in":
-            return _page(
-                await self._node.settled_invoices(after=after, limit=limit), limit=limit
-            )
-        sends = await self._node.sends(after=after, limit=limit)
+            settled = await self._node.updates(after=after, limit=limit, with_accepted=False)
+            return _page(settled, limit=limit)
+        sends = await self._sends.page(after=after, limit=limit)
         return _page([(send.report, send.payment_id) for send in sends], limit=limit)
 
     async def resolve_hold(
         self, payment_hash: PaymentHash, preimage: Preimage | None
     ) -> InvoiceReport:
-        raise Unsupported("the sandbox makes no hold invoices")
+        await self._reach()
+        report = await self._node.resolve_hold(payment_hash, preimage)
+        self._reply()
+        return report
 
     async def sign_message(self, message: str) -> str:
-        raise Unsupported("the sandbox signs no messages")
+        await self._reach()
+        return signature.sign(message, secret_key=self.books.service_key)
 
     async def command(self, name: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """`show` also answers where `start` was never called. The mode concerns none of them:
@@ -212,37 +237,45 @@ class SandboxBackend:
         if self.books.mode is Mode.UNREACHABLE:
             raise BackendUnavailable("the sandbox is set to be unreachable")
 
-    async def _send(self, request: PayRequest) -> Outcome:
-        send = await self._node.send(request)
+    def _reply(self) -> None:
+        """What was asked for is done."""
+        if self.books.mode is Mode.LOSE_REPLY:
+            raise BackendUnavailable("the sandbox lost its reply")
+
+    async def _send(self, request: PayRequest | KeysendRequest) -> Outcome:
+        send = await self._attempt(request)
+        if isinstance(send, NotSent):
+            return send
         if self.books.mode is Mode.LOSE_REPLY:
             return Unknown("the sandbox lost its reply")
         if send.state is SendState.PENDING:
-            send = await self._node.resolution(send, timeout_s=request.timeout_s)
+            send = await self._sends.resolution(send, timeout_s=request.timeout_s)
         return send.outcome
 
-    def _refusal(self, request: PayRequest) -> NotSent | None:
-        """What the node refuses by reading the invoice; nothing is on its books then."""
+    async def _attempt(self, request: PayRequest | KeysendRequest) -> Send | NotSent:
+        if isinstance(request, KeysendRequest):
+            return await self._sends.keysend(request)
+        return await self._sends.send(request)
+
+    async def _refusal(self, request: PayRequest | KeysendRequest) -> NotSent | None:
+        if isinstance(request, KeysendRequest):
+            return refusals.of_keysend(request, books=self.books)
         try:
-            invoice = bolt11.decode(request.invoice)
-        except bolt11.InvalidInvoice as refused:
+            read = await self._read(request.invoice)
+        except BadRequest as refused:
             return NotSent(FailReason.BAD_REQUEST, str(refused))
-        if invoice.network != "regtest":
-            return NotSent(FailReason.BAD_REQUEST, "the invoice is of another network")
-        if invoice.payment_hash != request.payment_hash:
-            return NotSent(FailReason.BAD_REQUEST, "the invoice has another payment hash")
-        if not _asks_for(invoice.amount_msat, request):
-            return NotSent(FailReason.BAD_REQUEST, "the invoice asks for another amount")
-        if invoice.payee == self.books.service_pubkey:
-            return NotSent(FailReason.REJECTED, "the node does not pay itself")
-        if self.books.now() >= invoice.expires_at:
-            return NotSent(FailReason.EXPIRED, "the invoice has expired")
-        return None
+        return refusals.of_invoice(read, request, books=self.books)
 
-
-def _asks_for(amount_msat: Msat | None, request: PayRequest) -> bool:
-    if amount_msat is None:
-        return request.amount_is_override and request.amount_msat >= 1
-    return amount_msat == request.amount_msat and not request.amount_is_override
+    async def _read(self, invoice: str) -> Decoded:
+        if invoice.lower().startswith(offers.PREFIX):
+            return await self._offers.decode(invoice)
+        try:
+            read = bolt11.decode(invoice)
+        except bolt11.InvalidInvoice as refused:
+            raise BadRequest(str(refused)) from None
+        if read.network != "regtest":
+            raise BadRequest("the invoice is of another network")
+        return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
 
 
 def _place(cursor: Cursor | None) -> int:

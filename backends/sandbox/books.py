@@ -11,65 +11,13 @@ from pathlib import Path
 import aiosqlite
 from coincurve import PrivateKey
 
+from backends.sandbox.chain import block_height
+from backends.sandbox.schema import STEPS
 from nwc_service.backend import BackendUnavailable
 from nwc_service.wallet.units import Msat
 
 START_MSAT = Msat(10**12)  # the liquidity of the service's node at first
 BUSY_TIMEOUT_S = 5.0
-
-SCHEMA = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS node (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    service_key BLOB NOT NULL CHECK (length(service_key) = 32),
-    outside_key BLOB NOT NULL CHECK (length(outside_key) = 32),
-    mode TEXT NOT NULL,
-    available_msat INTEGER NOT NULL  -- at most all bitcoin
-        CHECK (available_msat BETWEEN 0 AND 2100000000000000000)
-) STRICT;
-CREATE TABLE IF NOT EXISTS invoice (
-    our_id TEXT PRIMARY KEY,
-    payment_hash TEXT NOT NULL UNIQUE,
-    preimage TEXT NOT NULL,
-    invoice TEXT NOT NULL,
-    amount_msat INTEGER CHECK (amount_msat > 0),
-    status TEXT NOT NULL CHECK (status IN ('open', 'settled', 'canceled')),
-    received_msat INTEGER CHECK (received_msat > 0),
-    created_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    settled_at INTEGER,
-    settle_index INTEGER UNIQUE,
-    CHECK ((status = 'settled') = (settle_index IS NOT NULL)),
-    CHECK ((status = 'settled') = (received_msat IS NOT NULL))
-) STRICT;
-CREATE TABLE IF NOT EXISTS outside_invoice (
-    payment_hash TEXT PRIMARY KEY,
-    preimage TEXT NOT NULL,
-    invoice TEXT NOT NULL,
-    answer TEXT NOT NULL CHECK (answer IN ('settle', 'hold', 'fail'))
-) STRICT;
-CREATE TABLE IF NOT EXISTS payment (
-    payment_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    direction TEXT NOT NULL CHECK (direction IN ('incoming', 'outgoing')),
-    our_id TEXT,
-    payment_hash TEXT NOT NULL,
-    amount_msat INTEGER NOT NULL CHECK (amount_msat > 0),
-    fee_msat INTEGER NOT NULL CHECK (fee_msat >= 0),
-    state TEXT NOT NULL CHECK (state IN ('pending', 'settled', 'failed', 'duplicate')),
-    reason TEXT,
-    created_at INTEGER NOT NULL,
-    resolved_at INTEGER,
-    CHECK ((state = 'failed') = (reason IS NOT NULL))
-) STRICT;
-CREATE INDEX IF NOT EXISTS payment_of_hash ON payment (payment_hash);
-CREATE UNIQUE INDEX IF NOT EXISTS one_live_payment ON payment (payment_hash)
-    WHERE direction = 'outgoing' AND state IN ('pending', 'settled');
-CREATE VIEW IF NOT EXISTS send AS
-    SELECT payment.*, CASE state WHEN 'settled' THEN preimage END AS proof
-    FROM payment LEFT JOIN outside_invoice USING (payment_hash)
-    WHERE direction = 'outgoing';
-COMMIT;
-"""
 
 Value = str | int | bytes | None
 
@@ -105,7 +53,8 @@ class Books:
         self.clock: Callable[[], float] = time.time  # the only one in this package
         self.mode = Mode.NORMAL
         self.service_key = self.outside_key = b""
-        self.service_pubkey = ""  # 33 bytes as hex
+        self.service_pubkey = self.outside_pubkey = ""  # 33 bytes as hex
+        self._mined_blocks = 0
         self._connection: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
         self._events: dict[str, asyncio.Event] = {}
@@ -115,6 +64,10 @@ class Books:
 
     def now(self) -> int:
         return int(self.clock())
+
+    @property
+    def block_height(self) -> int:
+        return block_height(now=self.now(), mined_blocks=self._mined_blocks)
 
     async def open(self) -> None:
         """Create what is missing, and read what stays the same. May be called again."""
@@ -139,6 +92,14 @@ class Books:
         async with self.transaction() as tx:
             await tx.rows("UPDATE node SET mode = :mode", mode=mode)
         self.mode = mode
+
+    async def mine(self, blocks: int) -> None:
+        async with self.transaction() as tx:
+            [node] = await tx.rows(
+                "UPDATE node SET mined_blocks = mined_blocks + :blocks RETURNING mined_blocks",
+                blocks=blocks,
+            )
+        self._mined_blocks = node["mined_blocks"]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -176,10 +137,11 @@ class Books:
         connection.row_factory = sqlite3.Row
         await connection.execute_fetchall("PRAGMA journal_mode = WAL")
         await connection.execute_fetchall("PRAGMA synchronous = FULL")
-        await connection.executescript(SCHEMA)
+        await _migrate(connection)
         async with _transaction(connection) as tx:
             await tx.rows(
-                """INSERT INTO node VALUES (1, :service_key, :outside_key, :mode, :msat)
+                """INSERT INTO node (one, service_key, outside_key, mode, available_msat)
+                   VALUES (1, :service_key, :outside_key, :mode, :msat)
                    ON CONFLICT DO NOTHING""",
                 service_key=PrivateKey().secret,
                 outside_key=PrivateKey().secret,
@@ -188,20 +150,43 @@ class Books:
             )
             [node] = await tx.rows("SELECT * FROM node")
         self.service_key, self.outside_key = node["service_key"], node["outside_key"]
-        self.service_pubkey = PrivateKey(self.service_key).public_key.format().hex()
+        self.service_pubkey = pubkey(self.service_key)
+        self.outside_pubkey = pubkey(self.outside_key)
         self.mode = Mode(node["mode"])
+        self._mined_blocks = node["mined_blocks"]
+
+
+def pubkey(secret_key: bytes) -> str:
+    return PrivateKey(secret_key).public_key.format().hex()
 
 
 @asynccontextmanager
 async def read_only(path: Path) -> AsyncIterator[Tx]:
-    """The books as they are now, whoever else has them open. Never creates them."""
+    """The books as they are now, whoever else has them open. Never creates or migrates them."""
     with _file_errors():
         async with aiosqlite.connect(
             _read_only_uri(path), uri=True, isolation_level=None
         ) as connection:
             connection.row_factory = sqlite3.Row
             await connection.execute_fetchall("BEGIN")
+            if await _version(connection) != len(STEPS):
+                raise BackendUnavailable(
+                    "the sandbox's file is an older one: start the service"
+                )
             yield Tx(connection)
+
+
+async def _migrate(connection: aiosqlite.Connection) -> None:
+    """Each step once, with the number that says so."""
+    for number in range(await _version(connection), len(STEPS)):
+        await connection.executescript(
+            f"BEGIN IMMEDIATE; {STEPS[number]} PRAGMA user_version = {number + 1}; COMMIT;"
+        )
+
+
+async def _version(connection: aiosqlite.Connection) -> int:
+    [row] = await connection.execute_fetchall("PRAGMA user_version")
+    return int(row[0])
 
 
 @asynccontextmanager

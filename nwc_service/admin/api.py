@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from nwc_service import __version__, views
-from nwc_service.admin import alarms, backends, health, payments, suspense
+from nwc_service.admin import alarms, backends, health, links, payments, suspense
 from nwc_service.admin.state import Body, State, Wanted
 from nwc_service.backend import BackendUnavailable, BadRequest, Unsupported
 from nwc_service.connections import Wish
@@ -37,6 +37,7 @@ def build(state: State, *, token: str) -> FastAPI:
     health.add_routes(app, state)
     _account_routes(app, state, wanted=wanted)
     _connection_routes(app, state, wanted=wanted)
+    links.add_routes(app, state, wanted=wanted)
     payments.add_routes(app, state, wanted=wanted)
     suspense.add_routes(app, state, wanted=wanted)
     backends.add_routes(app, state, wanted=wanted)

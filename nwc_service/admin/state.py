@@ -11,6 +11,7 @@ from nwc_service.answers import Clock
 from nwc_service.backend import LightningBackend, NodeInfo
 from nwc_service.connections import Connections
 from nwc_service.guard import Guard
+from nwc_service.linking import Linking
 from nwc_service.relays import Relays
 from nwc_service.resolve import Resolver
 from nwc_service.solvency import Solvency
@@ -29,6 +30,7 @@ class State:
     books: Database
     accounts: Accounts
     connections: Connections
+    linking: Linking
     relays: Relays
     backends: Mapping[BackendName, LightningBackend]
     backend_types: Mapping[BackendName, str]

@@ -1,5 +1,6 @@
 """nwc-service connection …"""
 
+import json
 import re
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nwc_service import views
+from nwc_service.cli import link
 from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import meta
@@ -16,6 +18,8 @@ from nwc_service.store.database import Tx
 from nwc_service.views import View
 
 app = typer.Typer(help="Connections: one app's key on an account.", no_args_is_help=True)
+
+app.command("link")(link.link)
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 COLUMNS = ("connection_id", "account", "app", "budget", "expires_at", "revoked")
@@ -27,6 +31,16 @@ def duration_s(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 15m, 12h or 30d")
     return int(match[1]) * UNITS_S[match[2]]
+
+
+def json_object(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("this is not a JSON object")
+    return found
 
 
 @app.command()
@@ -64,6 +78,22 @@ def create(
     relays: Annotated[
         list[str] | None, typer.Option("--relay", help="Relay URL; may be repeated.")
     ] = None,
+    internal_only: Annotated[
+        bool, typer.Option("--internal-only", help="Pay accounts of this service only.")
+    ] = False,
+    destinations: Annotated[
+        list[str] | None,
+        typer.Option("--destination", help="The one node to pay (hex); may be repeated."),
+    ] = None,
+    lud16: Annotated[
+        str | None, typer.Option("--lud16", help="The account's Lightning address.")
+    ] = None,
+    metadata: Annotated[
+        dict[str, object] | None,
+        typer.Option(
+            "--metadata", parser=json_object, metavar="JSON", help="An object for the app."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -80,6 +110,10 @@ def create(
         "encryption": encryption,
         "client_pubkey": client_pubkey,
         "relays": relays or [],
+        "internal_only": internal_only,
+        "destinations": destinations or [],
+        "lud16": lud16,
+        "metadata": metadata,
     }
     view = call(data_dir, "POST", ["connections"], body)
     show(view, as_json=as_json)

@@ -21,11 +21,24 @@ METHODS: dict[str, Method] = {
     name: _method(name)
     for name in (
         "pay_invoice",
+        "pay",
+        "pay_keysend",
+        "multi_pay_invoice",
+        "multi_pay_keysend",
         "make_invoice",
+        "make_hold_invoice",
+        "settle_hold_invoice",
+        "cancel_hold_invoice",
+        "receive",
+        "make_offer",
         "lookup_invoice",
+        "lookup_payment",
         "list_transactions",
         "get_balance",
         "get_info",
+        "get_budget",
+        "sign_message",
+        "create_connection",
     )
 }
 
@@ -45,11 +58,12 @@ def resolve_scopes(text: str) -> frozenset[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     scopes: set[str] = set()
     for word in words:
+        # `receive` is a preset and a method: the word grants both.
         if word in METHODS:
             scopes.add(word)
-        elif word.upper() in Preset.__members__:
+        if word.upper() in Preset.__members__:
             scopes |= _preset(Preset[word.upper()])
-        else:
+        elif word not in METHODS:
             presets = [preset.name.lower() for preset in Preset]
             raise ValueError(f"scope {word!r} is none of {', '.join([*presets, *METHODS])}")
     if not scopes:

@@ -5,9 +5,11 @@ Always answered; the node's fields only with the scope.
 
 from dataclasses import asdict
 
+import orjson
+
 from nwc_service.backend import NodeInfo
 from nwc_service.methods.method import Context, Method, Params, Preset, Result
-from nwc_service.nip47.info import extensions
+from nwc_service.nip47.info import extensions, notifications
 
 NAME = "get_info"
 
@@ -17,10 +19,15 @@ async def handle(context: Context, params: Params) -> Result:
     result: dict[str, object] = {}
     if NAME in connection.scopes:
         result |= _node_fields(wallet.node_info(wallet.default_backend))
+    if connection.lud16 is not None:
+        result["lud16"] = connection.lud16
+    if connection.metadata is not None:
+        result["metadata"] = orjson.loads(connection.metadata)
+    methods = wallet.announced(connection)
     return result | {
-        "methods": wallet.announced(connection),
-        "notifications": sorted(connection.notifications),
-        "extensions": extensions(connection),
+        "methods": methods,
+        "notifications": notifications(connection, methods),
+        "extensions": extensions(connection, methods),
         # snstr falls back to NIP-04 without this list.
         "encryption": list(connection.encryption),
     }
@@ -33,4 +40,4 @@ def _node_fields(info: NodeInfo) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-METHOD = Method(name=NAME, params=Params, handle=handle, preset=Preset.READ)
+METHOD = Method(name=NAME, params=Params, handle=handle, preset=Preset.READ, ungranted=True)

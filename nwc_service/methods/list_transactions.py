@@ -6,8 +6,8 @@ import orjson
 from pydantic import Field
 
 from nwc_service.methods.method import Context, Method, Params, Preset, Result
-from nwc_service.nip47 import transaction
-from nwc_service.store import history
+from nwc_service.nip47 import payment_record, transaction
+from nwc_service.store import history, offers
 from nwc_service.store.database import Tx
 from nwc_service.store.history import Query
 from nwc_service.wallet.invoice import Invoice
@@ -36,18 +36,35 @@ class ListTransactions(Params):
 async def handle(context: Context, params: ListTransactions) -> Result:
     query = _query(context, params)
 
-    async def find(tx: Tx) -> tuple[list[Invoice | Payment], int]:
-        return await history.search(tx, query), await history.count(tx, query)
-
-    found, total_count = await context.wallet.db.read(find)
     now = context.wallet.clock()
-    transactions = [
-        transaction.from_invoice(item, now=now)
-        if isinstance(item, Invoice)
-        else transaction.from_payment(item)
-        for item in found
-    ]
+
+    async def find(tx: Tx) -> tuple[list[dict[str, object]], int]:
+        found = await history.search(tx, query)
+        shown = [await _shown(tx, item, now=now) for item in found]
+        return shown, await history.count(tx, query)
+
+    transactions, total_count = await context.wallet.db.read(find)
     return {"transactions": _fitting(transactions), "total_count": total_count}
+
+
+async def _shown(tx: Tx, item: Invoice | Payment, *, now: int) -> dict[str, object]:
+    """NWC-12: BOLT12 payments "MUST use the same common record envelope and BOLT12 `details`
+    object" as in lookup_payment; what clients know of the others is there beside it."""
+    if isinstance(item, Payment):
+        flat = transaction.from_payment(item)
+        return flat if item.bolt12_id is None else flat | _slim(payment_record.of_payment(item))
+    flat = transaction.from_invoice(item, now=now)
+    offer = await offers.of_invoice(tx, item)
+    if offer is None:
+        return flat
+    return flat | _slim(payment_record.of_invoice(item, offer, now=now))
+
+
+def _slim(record: payment_record.Record) -> payment_record.Record:
+    """Without its optional details where it is so fat that the whole might fit no event."""
+    if len(orjson.dumps(record)) <= MAX_REPLY_BYTES // 2:
+        return record
+    return payment_record.without_optional_details(record)
 
 
 def _query(context: Context, params: ListTransactions) -> Query:

@@ -31,26 +31,35 @@ class MakeInvoice(Params):
 
 async def handle(context: Context, params: MakeInvoice) -> None:
     wallet = context.wallet
+    order = ordered(context, params)
+    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+
+
+def ordered(context: Context, params: MakeInvoice) -> InvoiceOrder:
+    """Raises RequestError for what the node cannot make."""
+    wallet = context.wallet
     _check(params, wallet.backend.caps)
-    order = InvoiceOrder(
+    return InvoiceOrder(
         amount_msat=Msat(params.amount),
         description=params.description or "",
         description_hash=params.description_hash,
         expiry_s=params.expiry or wallet.invoice_expiry_s,
         metadata=stored_metadata(params.metadata),
     )
-    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+
+
+def check_terms(
+    amount: int | None, description: str | None, *, caps: Cap, code: ErrorCode
+) -> None:
+    """Raises RequestError with this code for what the node cannot ask for."""
+    if description and len(description.encode()) > MAX_DESCRIPTION_BYTES:
+        raise RequestError(code, f"description: more than {MAX_DESCRIPTION_BYTES} bytes")
+    if Cap.MSAT_INVOICE not in caps and amount and amount % MSAT_PER_SAT:
+        raise RequestError(code, "amount: this wallet asks for whole sats (1000 msat) only")
 
 
 def _check(params: MakeInvoice, caps: Cap) -> None:
-    if params.description and len(params.description.encode()) > MAX_DESCRIPTION_BYTES:
-        raise RequestError(
-            ErrorCode.OTHER, f"description: more than {MAX_DESCRIPTION_BYTES} bytes"
-        )
-    if Cap.MSAT_INVOICE not in caps and params.amount % MSAT_PER_SAT:
-        raise RequestError(
-            ErrorCode.OTHER, "amount: this wallet makes invoices of whole sats (1000 msat) only"
-        )
+    check_terms(params.amount, params.description, caps=caps, code=ErrorCode.OTHER)
     if params.description_hash and Cap.DESCRIPTION_HASH not in caps:
         raise RequestError(ErrorCode.OTHER, "description_hash: not supported by this wallet")
 

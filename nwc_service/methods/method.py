@@ -6,14 +6,18 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from nwc_service.answers import Caller, Clock
 from nwc_service.backend import Cap, LightningBackend, NodeInfo
+from nwc_service.delegation import Delegation
+from nwc_service.holds import Holds
 from nwc_service.nip47.connection import Connection
+from nwc_service.offers import OfferMaker
 from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store.database import Database
+from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.units import MAX_MSAT, BackendName
 
 MAX_METADATA_CHARACTERS = 4096
@@ -24,11 +28,16 @@ Result = Mapping[str, object]
 
 
 class Preset(IntEnum):
-    """Named sets of scopes; each holds those before it."""
+    """Named sets of scopes; each holds those before it.
+
+    FULL is what older apps know: nostr-sdk 0.44 rejects a whole get_info that names a method
+    which it does not. ALL is for apps that read on.
+    """
 
     READ = 1
     RECEIVE = 2
     FULL = 3
+    ALL = 4
 
 
 class Params(BaseModel):
@@ -48,6 +57,9 @@ class Wallet:
     announced: Callable[[Connection], list[str]]
     spender: Spender
     receiver: Receiver
+    offers: OfferMaker
+    holds: Holds
+    delegation: Delegation
     invoice_expiry_s: int
     clock: Clock
 
@@ -58,8 +70,11 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Context:
+    """`refuse` stores the refusal of a claimed request as its answer."""
+
     wallet: Wallet
     caller: Caller
+    refuse: Callable[[Caller, RequestError], Awaitable[None]]
 
 
 Handler = Callable[[Context, Any], Awaitable[Result | None]]
@@ -69,7 +84,9 @@ Handler = Callable[[Context, Any], Awaitable[Result | None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """`preset` None: must be named to be granted. `mutates`: each request is claimed once for
-    ever, its answer is stored, and its handler raises RequestError or AlreadyClaimed."""
+    ever, its answer is stored, and its handler raises RequestError or AlreadyClaimed.
+    `ungranted`: answered without the scope too. `bad_params` is the code for parameters that
+    are not in order."""
 
     name: str
     params: type[Params]
@@ -77,6 +94,20 @@ class Method:
     preset: Preset | None = Preset.FULL
     mutates: bool = False
     needs: Cap = NOTHING
+    ungranted: bool = False
+    bad_params: ErrorCode = ErrorCode.OTHER
+
+
+def validated(
+    params: type[Params], raw: object, *, bad_params: ErrorCode = ErrorCode.OTHER
+) -> Params:
+    """Raises RequestError that names the field, in the field's words, without its value."""
+    try:
+        return params.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"]) or "params"
+        raise RequestError(bad_params, f"{field}: {problem['msg']}") from error
 
 
 def _storable(text: str) -> str:

@@ -9,7 +9,14 @@ from nwc_service.wallet.units import AccountId, ConnectionId, Msat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """`relays` is empty where the connection uses the service's own."""
+    """`relays` is empty where the connection uses the service's own; `relays_by_user` where
+    they were not the operator's choice, so that they are checked before each connect.
+
+    `destinations` are the only node keys that it may pay, `internal_only` says that it pays
+    nobody outside. `parent_id` is the connection that made it with create_connection: its
+    budget counts too. `link_state` is what a client-initiated connection wants repeated
+    (NWC-08), `metadata` a JSON object as text.
+    """
 
     connection_id: ConnectionId
     account_id: AccountId
@@ -25,6 +32,14 @@ class Connection:
     created_at: int
     expires_at: int | None
     revoked_at: int | None = None
+    parent_id: ConnectionId | None = None
+    request_id: str | None = None
+    internal_only: bool = False
+    destinations: tuple[str, ...] | None = None
+    relays_by_user: bool = False
+    lud16: str | None = None
+    link_state: str | None = None
+    metadata: str | None = None
 
     def is_live(self, now: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

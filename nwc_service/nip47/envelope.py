@@ -1,14 +1,12 @@
 """Requests opened and responses sealed (NIP-47 events 23194, 23195, 23196, 23197)."""
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
 
-from nwc_service.nip47 import kinds
+from nwc_service.nip47 import kinds, strict_json
 from nwc_service.nip47.kinds import Encryption
 from nwc_service.nostr import nip04, nip44
 from nwc_service.nostr.event import Event, sign_event
@@ -16,6 +14,8 @@ from nwc_service.nostr.keys import Keypair, PublicKey
 from nwc_service.wallet.errors import RequestError
 
 ENTROPY_BYTES = 64
+MAX_CONTENT_CHARS = 65_536
+"""Of a request; strfry takes no larger event, and nothing larger is decrypted here."""
 MAX_FUTURE_S = 900
 """Relays such as strfry refuse events dated further ahead than this."""
 
@@ -91,51 +91,35 @@ def _may_be_nip44(content: str) -> bool:
 
 def open_request(event: Event, channel: Channel, *, encryption: Encryption) -> Request:
     """Decrypt and parse. Raises BadEnvelope; the signature was verified before."""
+    content, limit = event.content, MAX_CONTENT_CHARS
     try:
-        if encryption is Encryption.NIP44_V2:
-            plaintext = nip44.decrypt(event.content, key=channel.conversation_key)
-        else:
-            plaintext = nip04.decrypt(event.content, shared_x=channel.shared_x)
+        if encryption is Encryption.NIP04:
+            # It has no MAC: whether the padding is wrong, or what lies in it, is not told.
+            return parse_request(
+                nip04.decrypt(content, shared_x=channel.shared_x, max_payload_chars=limit)
+            )
+        plaintext = nip44.decrypt(
+            content, key=channel.conversation_key, max_payload_chars=limit
+        )
     except ValueError as error:
         raise BadEnvelope("the request cannot be decrypted") from error
     return parse_request(plaintext)
 
 
 def parse_request(plaintext: str) -> Request:
-    """Strict JSON: no duplicate keys, no NaN or Infinity. Raises BadEnvelope."""
+    """Raises BadEnvelope."""
     try:
-        body = json.loads(
-            plaintext,
-            object_pairs_hook=_unique_object,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as error:
+        body = strict_json.loads(plaintext)
+    except strict_json.NotStrictJson as error:
         raise BadEnvelope("the request is not a JSON object") from error
-    method = body.get("method") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        raise BadEnvelope("the request is not a JSON object")
+    method = body.get("method")
     if not isinstance(method, str) or not _is_method_name(method):
         raise BadEnvelope("the request names no method")
     params = body.get("params")
     # Damus sends "params": null with get_balance.
     return Request(method, {} if params is None else params)
-
-
-def _unique_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("duplicate key")
-    return result
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
 
 
 def result_payload(method: str, result: Mapping[str, object]) -> str:
@@ -160,11 +144,14 @@ def seal_response(
     request_id: str,
     created_at: int,
     entropy: bytes,
+    d_tag: str | None = None,
 ) -> Event:
+    """`d_tag` tells the answers to one multi_pay request apart."""
+    item = () if d_tag is None else (("d", d_tag),)
     return channel.sign(
         kind=kinds.RESPONSE,
         content=_encrypt(payload, channel, encryption=encryption, entropy=entropy),
-        tags=(("p", channel.client_pubkey), ("e", request_id)),
+        tags=(("p", channel.client_pubkey), ("e", request_id), *item),
         created_at=created_at,
         aux=entropy[32:64],
     )

@@ -17,6 +17,7 @@ class Encryption(StrEnum):
 class NotificationType(StrEnum):
     PAYMENT_RECEIVED = "payment_received"
     PAYMENT_SENT = "payment_sent"
+    HOLD_INVOICE_ACCEPTED = "hold_invoice_accepted"
 
 
 # NIP-47: a connection whose info event has no `encryption` tag speaks NIP-04 only.

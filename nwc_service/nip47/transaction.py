@@ -1,11 +1,12 @@
 """The NIP-47 Transaction object, in the shape that every known client accepts.
 
-Strings are never null, `settled_at` appears only once settled, and an incoming preimage never
-before: it would be a false proof of payment.
+Strings are never null, `expires_at` appears only beside an invoice, `settled_at` only once
+settled, and an incoming preimage never before: it would be a false proof of payment.
 """
 
 import json
 
+from nwc_service.wallet import bip321
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.payment import Payment, PaymentState
 
@@ -36,15 +37,18 @@ def incoming_state(invoice: Invoice, *, now: int) -> str:
 def from_invoice(invoice: Invoice, *, now: int) -> dict[str, object]:
     settled = invoice.state is InvoiceState.SETTLED
     received_msat = invoice.received_msat if settled else None
-    return _transaction(
+    result = _transaction(
         type_="incoming",
         state=incoming_state(invoice, now=now),
         row=invoice,
-        amount_msat=invoice.amount_msat if received_msat is None else received_msat,
+        amount_msat=received_msat or invoice.amount_msat or 0,
         fees_paid_msat=0,
         preimage=(invoice.preimage or "") if settled else "",
         settled_at=invoice.settled_at if settled else None,
     )
+    if invoice.state is InvoiceState.ACCEPTED and invoice.settle_deadline is not None:
+        result["settle_deadline"] = invoice.settle_deadline
+    return result
 
 
 def from_payment(payment: Payment) -> dict[str, object]:
@@ -58,6 +62,38 @@ def from_payment(payment: Payment) -> dict[str, object]:
         preimage=payment.preimage or "",
         settled_at=payment.settled_at if settled else None,
     )
+
+
+def made_result(method: str, invoice: Invoice, *, now: int) -> dict[str, object]:
+    """What the method that asked for an invoice answers once it is made."""
+    if method == "receive":
+        uri = bip321.build(lightning=[invoice.invoice])
+        return {"bip321": uri, "transaction_id": invoice.invoice_id}
+    return from_invoice(invoice, now=now)
+
+
+def paid_result(method: str, payment: Payment) -> dict[str, object]:
+    """What the method that asked for a settled payment answers."""
+    if method == "pay":
+        return instruction_result(payment)
+    return {"preimage": payment.preimage, "fees_paid": payment.fee_msat}
+
+
+def instruction_result(payment: Payment) -> dict[str, object]:
+    """NWC-321's answer to `pay`."""
+    settled = payment.state is PaymentState.SETTLED
+    result: dict[str, object] = {
+        "transaction_id": payment.payment_id,
+        "state": OUTGOING_STATES[payment.state],
+        "instruction_type": "bolt12" if payment.offer else "bolt11",
+        "amount": payment.amount_msat,
+        "fees_paid": payment.fee_msat or 0,
+        "payment_hash": payment.payment_hash,
+        "created_at": payment.created_at,
+    }
+    if settled:
+        result |= {"preimage": payment.preimage, "settled_at": payment.settled_at}
+    return result
 
 
 def _transaction(
@@ -81,8 +117,9 @@ def _transaction(
         "amount": amount_msat,
         "fees_paid": fees_paid_msat,
         "created_at": row.created_at,
-        "expires_at": row.expires_at,
     }
+    if row.invoice:
+        result["expires_at"] = row.expires_at
     if settled_at is not None:
         result["settled_at"] = settled_at
     if row.metadata is not None:

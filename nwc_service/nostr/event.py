@@ -12,6 +12,7 @@ from nwc_service.nostr.keys import Keypair, PublicKey, is_hex64, verify
 __all__ = ["Event", "InvalidEvent", "event_id", "is_authentic", "parse_event", "sign_event"]
 
 MAX_KIND = 65_535
+MAX_TAGS = 2_000  # as strfry
 # The largest span of whole numbers that every JSON implementation reads exactly.
 MAX_CREATED_AT = 2**53
 
@@ -170,6 +171,8 @@ def _content(value: object) -> str:
 def _tags(value: object) -> Tags:
     if not isinstance(value, list):
         raise InvalidEvent("tags is not a list")
+    if len(value) > MAX_TAGS:
+        raise InvalidEvent(f"there are more than {MAX_TAGS} tags")
     return tuple(map(_tag, value))
 
 

@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nwc_service.nostr.event import MAX_CREATED_AT, MAX_KIND, Event
 from nwc_service.nostr.keys import is_hex64
 
 __all__ = ["Filter", "InvalidFilter", "parse_filter"]
+
+Value = TypeVar("Value", int, str)
 
 _is_tag_key = re.compile(r"#[a-zA-Z]").fullmatch
 
@@ -83,12 +86,10 @@ def parse_filter(raw: object) -> Filter:
 def _kinds(raw: dict[str, object]) -> frozenset[int] | None:
     if "kinds" not in raw:
         return None
-    kinds = []
-    for value in _list(raw, "kinds"):
-        if type(value) is not int or not 0 <= value <= MAX_KIND:
-            raise InvalidFilter("kinds holds something other than a kind")
-        kinds.append(value)
-    return frozenset(kinds)
+    kinds = _set(raw, "kinds", of=int)
+    if kinds and (min(kinds) < 0 or max(kinds) > MAX_KIND):
+        raise InvalidFilter("kinds holds a wrong value")
+    return kinds
 
 
 def _hex_set(raw: dict[str, object], key: str) -> frozenset[str] | None:
@@ -102,19 +103,21 @@ def _tag_values(raw: dict[str, object], key: str) -> frozenset[str]:
 
 
 def _strings(raw: dict[str, object], key: str, *, only_hex: bool) -> frozenset[str]:
-    strings = []
-    for value in _list(raw, key):
-        if not isinstance(value, str) or (only_hex and not is_hex64(value)):
-            raise InvalidFilter(f"{key} holds a wrong value")
-        strings.append(value)
-    return frozenset(strings)
+    strings = _set(raw, key, of=str)
+    if only_hex and not all(map(is_hex64, strings)):
+        raise InvalidFilter(f"{key} holds a wrong value")
+    return strings
 
 
-def _list(raw: dict[str, object], key: str) -> list[object]:
-    value = raw[key]
-    if not isinstance(value, list):
+def _set(raw: dict[str, object], key: str, *, of: type[Value]) -> frozenset[Value]:
+    """Of exactly this type: bool is a kind of int in Python, but not in JSON."""
+    values = raw[key]
+    if not isinstance(values, list):
         raise InvalidFilter(f"{key} is not a list")
-    return value
+    # As a whole and not one by one: a frame holds tens of thousands of them.
+    if set(map(type, values)) - {of}:
+        raise InvalidFilter(f"{key} holds a wrong value")
+    return frozenset(values)
 
 
 def _whole(raw: dict[str, object], key: str) -> int | None:

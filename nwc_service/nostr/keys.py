@@ -21,6 +21,7 @@ __all__ = [
     "npub",
     "parse_public_key",
     "public_key_from_npub",
+    "secret_from_nsec",
     "verify",
 ]
 
@@ -29,6 +30,8 @@ PublicKey = NewType("PublicKey", str)
 
 # Room for every client that is busy at one time; one parsed key takes about 300 bytes.
 PARSED_KEYS = 16_384
+
+_NIP19_CHARACTERS = 63  # an npub or nsec: checked before anything else
 
 is_hex64 = re.compile(r"[0-9a-f]{64}").fullmatch
 
@@ -114,14 +117,25 @@ def npub(public_key: PublicKey) -> str:
 
 def public_key_from_npub(text: str) -> PublicKey:
     """Raises InvalidKey for anything but an npub, above all for an nsec."""
+    return parse_public_key(_nip19(text, prefix="npub").hex())
+
+
+def secret_from_nsec(text: str) -> bytes:
+    """32 bytes, not yet known to be a key. Raises InvalidKey for anything but an nsec."""
+    return _nip19(text, prefix="nsec")
+
+
+def _nip19(text: str, *, prefix: str) -> bytes:
     # pynostr's own PublicKey.from_npub does not look at the prefix and so takes an nsec.
-    prefix, words, encoding = bech32.bech32_decode(text)
-    if prefix != "npub" or encoding != bech32.Encoding.BECH32:
-        raise InvalidKey("not an npub")
+    if len(text) != _NIP19_CHARACTERS:
+        raise InvalidKey(f"not an {prefix}")
+    found, words, encoding = bech32.bech32_decode(text)
+    if found != prefix or encoding != bech32.Encoding.BECH32:
+        raise InvalidKey(f"not an {prefix}")
     key = bech32.convertbits(words, 5, 8, False)
-    if key is None:
-        raise InvalidKey("not an npub")
-    return parse_public_key(bytes(key).hex())
+    if key is None or len(key) != 32:
+        raise InvalidKey(f"not an {prefix}")
+    return bytes(key)
 
 
 @lru_cache(maxsize=PARSED_KEYS)

@@ -3,7 +3,6 @@
 It has no authentication of its own: decrypt only what a verified event signature covers.
 """
 
-import binascii
 from base64 import b64encode
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -11,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from nwc_service.nostr.nip44 import MAX_PAYLOAD_CHARS, DecryptError
+from nwc_service.nostr.nip44 import MAX_PAYLOAD_CHARS, DecryptError, from_base64
 
 __all__ = ["DecryptError", "decrypt", "encrypt"]
 
@@ -48,7 +47,4 @@ def decrypt(
 
 def _decode(content: str) -> tuple[bytes, bytes]:
     ciphertext, _, iv = content.partition(_SEPARATOR)
-    return (
-        binascii.a2b_base64(ciphertext, strict_mode=True),
-        binascii.a2b_base64(iv, strict_mode=True),
-    )
+    return from_base64(ciphertext), from_base64(iv)

@@ -16,6 +16,7 @@ __all__ = [
     "conversation_key",
     "decrypt",
     "encrypt",
+    "from_base64",
     "padded_length",
 ]
 
@@ -79,15 +80,24 @@ def padded_length(length: int) -> int:
     return chunk * ((length - 1) // chunk + 1)
 
 
+def from_base64(text: str) -> bytes:
+    """The bytes of which this is the only form. Raises DecryptError."""
+    try:
+        decoded = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise DecryptError from None
+    # Strict mode lets surplus bits of the last character pass, and surplus padding.
+    if b64encode(decoded).decode() != text:
+        raise DecryptError
+    return decoded
+
+
 def _decode(payload: str, max_payload_chars: int) -> tuple[bytes, bytes]:
     """The nonce with the ciphertext, and the MAC over both."""
     if not MIN_PAYLOAD_CHARS <= len(payload) <= max_payload_chars:
         raise DecryptError
-    # NIP-44: a leading # says that a future version is not base64; strict mode refuses it too.
-    try:
-        decoded = binascii.a2b_base64(payload, strict_mode=True)
-    except ValueError:
-        raise DecryptError from None
+    # NIP-44: a leading # says that a future version is not base64; it is refused here too.
+    decoded = from_base64(payload)
     if len(decoded) < MIN_PAYLOAD_BYTES or decoded[:1] != _VERSION:
         raise DecryptError
     return decoded[1:-32], decoded[-32:]

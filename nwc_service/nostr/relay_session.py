@@ -113,6 +113,11 @@ class RelaySession:
         )
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing is subscribed to, and nothing was closed."""
+        return not self._states
+
+    @property
     def closed_subscriptions(self) -> tuple[str, ...]:
         """What the relay closed, to be subscribed again."""
         return tuple(name for name, state in self._states.items() if state is _State.CLOSED)

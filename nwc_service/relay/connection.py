@@ -4,9 +4,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from websockets.asyncio.client import connect
+from websockets.asyncio import client
 from websockets.exceptions import WebSocketException
 
 from nwc_service.nostr.event import Event
@@ -19,12 +20,19 @@ from nwc_service.relay.link import Link, Terms, lost
 __all__ = ["PublishResult", "RelayConnection"]
 
 CONNECT_TIMEOUT_S = 10
+SINCE_MARGIN_S = 300
+"""A half-open socket is noticed late, and requests are dated by their clients' clocks."""
+USEFUL_S = 3600
+"""What is older than this has expired, or nobody waits for its answer."""
 CLOSE_TIMEOUT_S = 1
 PING_INTERVAL_S = 20  # proxies drop sockets that are idle for a minute
 PING_TIMEOUT_S = 20
 MAX_FRAME_BYTES = 1024 * 1024
 
 log = structlog.get_logger()
+
+
+FOR_GOOD = ("blocked:", "invalid:", "pow:", "restricted:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,23 @@ class PublishResult:
     accepted: bool
     message: str
 
+    @property
+    def is_refused(self) -> bool:
+        """For good; what else is not accepted may be tried again, as after `rate-limited:`,
+        `error:`, or `mute:`, which says that nobody listens yet."""
+        return not self.accepted and self.message.startswith(FOR_GOOD)
+
+
+async def anywhere() -> None:
+    """To whatever address the name of the relay has."""
+
+
+class _Connect(client.connect):
+    """Without redirects, which would lead past the address that was looked at."""
+
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc
+
 
 class RelayConnection:
     """`run` keeps it up for as long as it is awaited; the rest may be called at any time.
@@ -42,7 +67,11 @@ class RelayConnection:
     url and each event as it came: neither parsed nor verified, and perhaps twice. `on_open` is
     called after each connect, once the subscriptions are sent. `auth_keys` are all
     authenticated when the relay gives a challenge (NIP-42). What a callback raises is logged
-    and goes no further.
+    and goes no further. `route` is asked before each connect for the one address to connect
+    to, and raises OSError when there is none; None leaves it to the name.
+
+    Subscriptions ask for what was missed `since` they were last open, unless `keeps_up` is
+    False: then for all that is stored.
     """
 
     def __init__(
@@ -53,6 +82,8 @@ class RelayConnection:
         on_event: Callable[[str, Mapping[str, object]], None],
         on_open: Callable[[], None],
         auth_keys: Callable[[], Sequence[Keypair]] = tuple,
+        route: Callable[[], Awaitable[str | None]] = anywhere,
+        keeps_up: bool = True,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -66,13 +97,17 @@ class RelayConnection:
             on_event=on_event,
             on_open=self._opened,
             auth_keys=auth_keys,
+            since=self._since if keeps_up else lambda: None,
+            on_blind=self._lost_sight,
             now=now,
             clock=clock,
             sleep=sleep,
             jitter=jitter,
         )
+        self._route = route
         self._link: Link | None = None
         self._is_open = asyncio.Event()
+        self._seen_until = 0
 
     @property
     def is_connected(self) -> bool:
@@ -82,6 +117,12 @@ class RelayConnection:
     def is_subscribed(self) -> bool:
         """Connected, and every subscription, if any is wanted, is past its stored events."""
         return self.is_connected and self._link is not None and self._link.is_subscribed
+
+    async def until_subscribed(self) -> None:
+        """May never return."""
+        await self._is_open.wait()
+        if self._link is not None:
+            await self._link.until_subscribed()
 
     async def run(self) -> None:
         """For ever, whatever goes wrong."""
@@ -119,17 +160,18 @@ class RelayConnection:
         self._is_open.set()
         self._on_open()
 
+    def _lost_sight(self) -> None:
+        self._seen_until = int(self._terms.now())
+
+    def _since(self) -> int:
+        now = int(self._terms.now())
+        # A clock that is set back must not make it ask for what is to come.
+        return max(min(self._seen_until, now) - SINCE_MARGIN_S, now - USEFUL_S)
+
     async def _connect_once(self) -> None:
         try:
-            async with connect(
-                self.url,
-                compression=None,
-                open_timeout=CONNECT_TIMEOUT_S,
-                close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_TIMEOUT_S,
-                max_size=MAX_FRAME_BYTES,
-            ) as socket:
+            address = await self._route()
+            async with self._connect(address) as socket:
                 await self._use(Link(socket, self._terms))
         except (OSError, WebSocketException, ValueError) as problem:
             # ValueError: a host name or a redirect that cannot be.
@@ -138,6 +180,19 @@ class RelayConnection:
             log.exception("relay.failed", relay=self.url)
         else:
             log.warning("relay.disconnected", relay=self.url)
+
+    def _connect(self, address: str | None) -> client.connect:
+        pinned: dict[str, Any] = {} if address is None else {"host": address, "proxy": None}
+        return _Connect(
+            self.url,
+            compression=None,
+            open_timeout=CONNECT_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            max_size=MAX_FRAME_BYTES,
+            **pinned,
+        )
 
     async def _use(self, link: Link) -> None:
         self._link = link

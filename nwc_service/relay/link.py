@@ -3,8 +3,9 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -45,6 +46,8 @@ class Terms:
     on_event: Callable[[str, Mapping[str, object]], None]
     on_open: Callable[[], None]
     auth_keys: Callable[[], Sequence[Keypair]]
+    since: Callable[[], int | None]
+    on_blind: Callable[[], None]
     now: Callable[[], float]
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
@@ -61,16 +64,31 @@ class Link:
         self._sent: dict[str, tuple[Filter, ...]] = {}
         self._sending = asyncio.Lock()
         self._answers: dict[str, set[asyncio.Future[OkReceived]]] = {}  # by event id
+        self._is_opened = False
         self._is_over = False
         self._is_closed_upon = asyncio.Event()
         self._auth_wanted = asyncio.Event()
         self._auth_settled = asyncio.Event()
         self._auth_tried: set[str] = set()
+        self._auth_answered: set[str] = set()
+        self._accepted: set[str] = set()
+        self._refused: set[str] = set()
+        self._is_live = asyncio.Event()
 
     @property
     def is_subscribed(self) -> bool:
         """Every subscription, if any is wanted, is past its stored events."""
-        return not self._sent or self._session.is_subscribed
+        if not self._is_opened:
+            return False
+        if self._session.is_idle:
+            return not self._refused
+        return self._session.is_subscribed
+
+    async def until_subscribed(self) -> None:
+        """May never return, once the socket is lost."""
+        while not self.is_subscribed:
+            self._is_live.clear()
+            await self._is_live.wait()
 
     async def run(self) -> None:
         """Subscribe, then read until the socket is lost."""
@@ -85,6 +103,8 @@ class Link:
                 for keeper in keepers:
                     keeper.cancel()
         finally:
+            if self.is_subscribed:
+                self._call(self._terms.on_blind)
             self._is_over = True
             self._auth_settled.set()
             for event_id in list(self._answers):
@@ -93,6 +113,8 @@ class Link:
     async def refresh(self) -> None:
         """Send what has changed in the subscriptions and keys since they were sent."""
         self._auth_wanted.set()
+        if self._unanswered():
+            self._auth_settled.clear()
         async with self._sending:
             for frame in self._call(self._changed_subscriptions) or ():
                 await self._send(frame)
@@ -116,6 +138,7 @@ class Link:
 
     async def _open(self) -> None:
         await self.refresh()
+        self._is_opened = True
         log.info("relay.connected", relay=self._terms.url)
         self._call(self._terms.on_open)
 
@@ -124,12 +147,20 @@ class Link:
         try:
             async for frame in self._socket:
                 if isinstance(frame, str):
-                    self._handle(self._session.receive(frame))
+                    self._receive(frame)
                 frames += 1
                 if frames % FRAMES_PER_TURN == 0:
                     await asyncio.sleep(0)
         except ConnectionClosed:
             return
+
+    def _receive(self, frame: str) -> None:
+        was_subscribed = self.is_subscribed
+        self._handle(self._session.receive(frame))
+        if self.is_subscribed:
+            self._is_live.set()
+        elif was_subscribed:
+            self._call(self._terms.on_blind)
 
     def _handle(self, message: RelayMessage) -> None:
         match message:
@@ -141,7 +172,9 @@ class Link:
                 self._is_closed_upon.set()
             case AuthRequested():
                 # NIP-42: a new challenge puts the one before out of use.
-                self._auth_tried.clear()
+                for keys in (self._auth_tried, self._auth_answered, self._accepted):
+                    keys.clear()
+                self._refused.clear()
                 self._auth_settled.clear()
                 self._auth_wanted.set()
             case NoticeReceived():
@@ -183,26 +216,33 @@ class Link:
             answered_at = self._terms.clock()
             is_first_round = not self._auth_tried
             self._auth_tried.update(key.public_key for key in keys)
-            accepted = await self._authenticate(keys, challenge)
+            await self._authenticate(keys, challenge)
             if challenge == self._session.challenge:
                 self._auth_settled.set()
-            if accepted and is_first_round:
+            if self._accepted and is_first_round:
                 # The relay may have held back, or closed, what it now may show.
                 self._sent.clear()
-                await self.refresh()
+            await self.refresh()
 
-    async def _authenticate(self, keys: Sequence[Keypair], challenge: str) -> int:
-        """How many of the keys the relay accepted."""
+    async def _authenticate(self, keys: Sequence[Keypair], challenge: str) -> None:
         with ExitStack() as stack:
-            answers = []
+            answers = {}
             for key in keys:
                 event = self._auth_event(key, challenge)
-                answers.append(stack.enter_context(self._answer_to(event.id)))
+                answer = stack.enter_context(self._answer_to(event.id))
+                answers[answer] = key.public_key
                 await self._send(self._session.authenticate(event))
             await asyncio.wait(answers, timeout=AUTH_TIMEOUT_S)
-            accepted = sum(answer.done() and answer.result().accepted for answer in answers)
-        log.info("relay.authenticated", relay=self._terms.url, keys=accepted, of=len(keys))
-        return accepted
+            oks = {key: answer.result() for answer, key in answers.items() if answer.done()}
+        accepted = {key for key, ok in oks.items() if ok.accepted}
+        log.info("relay.authenticated", relay=self._terms.url, keys=len(accepted), of=len(keys))
+        if challenge == self._session.challenge:
+            self._auth_answered.update(answers.values())
+            self._accepted |= accepted
+            # NIP-42: `restricted:` says that authentication does not help this key.
+            self._refused |= {
+                key for key, ok in oks.items() if ok.message.startswith("restricted:")
+            } - accepted
 
     def _auth_event(self, key: Keypair, challenge: str) -> Event:
         return auth_event(
@@ -215,13 +255,30 @@ class Link:
 
     def _changed_subscriptions(self) -> list[str]:
         """The frames that make the relay's subscriptions what is wanted now."""
-        wanted = {name: tuple(filters) for name, filters in self._terms.subscriptions().items()}
+        wanted = self._wanted()
+        since = self._terms.since()
         frames = [self._session.unsubscribe(name) for name in self._sent.keys() - wanted.keys()]
         for name, filters in wanted.items():
             if self._sent.get(name) != filters:
-                frames.append(self._session.subscribe(name, filters))
+                dated = [replace(each, since=since) for each in filters] if since else filters
+                frames.append(self._session.subscribe(name, dated))
         self._sent = wanted
         return frames
+
+    def _wanted(self) -> dict[str, tuple[Filter, ...]]:
+        """Without the keys that the relay has refused, and without those that it has yet to
+        authenticate where it has authenticated others: for one such key it would close a
+        subscription that all of them share."""
+        left_out = self._refused | (self._unanswered() if self._accepted else set())
+        wanted = self._terms.subscriptions()
+        left = {name: _without(left_out, filters) for name, filters in wanted.items()}
+        return {name: filters for name, filters in left.items() if filters}
+
+    def _unanswered(self) -> set[str]:
+        """The keys that are still to be authenticated."""
+        if self._session.challenge is None:
+            return set()
+        return {str(key.public_key) for key in self._keys()} - self._auth_answered
 
     def _keys(self) -> Sequence[Keypair]:
         return self._call(self._terms.auth_keys) or ()
@@ -258,6 +315,18 @@ class Link:
         for answer in self._answers.pop(ok.event_id, ()):
             if not answer.done():
                 answer.set_result(ok)
+
+
+def _without(left_out: AbstractSet[str], filters: Sequence[Filter]) -> tuple[Filter, ...]:
+    if not left_out:
+        return tuple(filters)
+    return tuple(
+        replace(each, tags={**each.tags, "p": each.tags["p"] - left_out})
+        if "p" in each.tags
+        else each
+        for each in filters
+        if "p" not in each.tags or not each.tags["p"] <= left_out
+    )
 
 
 def lost(event_id: str) -> OkReceived:

@@ -4,28 +4,29 @@ Nothing is remembered or charged to a connection before the signature holds, or 
 burn a victim's event id or rate limit by forging its key (A28).
 """
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import islice
 
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event, InvalidEvent, is_authentic, parse_event
-from nwc_service.nostr.filter import Filter
 from nwc_service.nostr.keys import Keypair
+from nwc_service.outbound import Outbound
 from nwc_service.ratelimit import Rate
-from nwc_service.relay.connection import RelayConnection
+from nwc_service.relay.connection import PublishResult
+from nwc_service.relay.delivery import PUBLISH_TIMEOUT_S, Deliveries
 from nwc_service.relay.forgeries import Forgeries
+from nwc_service.relay.relay import Relay, RelayTerms
+
+__all__ = ["PUBLISH_TIMEOUT_S", "RelayPool"]
 
 MAX_CONTENT_CHARS = 64 * 1024
-KEYS_PER_SUBSCRIPTION = 1000  # 67 KB of a frame, which relays cap at 128 KiB
-PUBLISH_TIMEOUT_S = 5.0
-BACKFILL_S = 300
 SEEN_IDS = 100_000
 ECHO_S = 2
 """The same event comes from several relays within this time; later it is a repetition."""
+
+NOWHERE_PRIVATE = Outbound()
 
 OnRequest = Callable[[Event, bool], None]
 """A request event, and whether it was handed over before."""
@@ -47,33 +48,53 @@ class RelayPool:
         rate: Rate,
         on_open: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
+        outbound: Outbound = NOWHERE_PRIVATE,
+        kind_only_urls: Iterable[str] = (),
     ) -> None:
         self._client_of = client_of
-        self.keypair_of = cache(keypair_of)
         self._on_request = on_request
-        self.spawn = spawn
-        self._clock = clock
         self._monotonic = monotonic
-        self._on_open = on_open
-        self._relays: dict[str, _Relay] = {}
+        self._terms = RelayTerms(
+            keypair_of=cache(keypair_of),
+            on_event=self.receive,
+            on_open=on_open,
+            spawn=spawn,
+            clock=clock,
+            outbound=outbound,
+            kind_only_urls=frozenset(url.rstrip("/") for url in kind_only_urls),
+        )
+        self._deliveries = Deliveries(spawn=spawn, clock=clock)
+        self._relays: dict[str, Relay] = {}
         self._forgeries = Forgeries(rate)
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     # --- which relays, and which keys on them
 
-    def listen(self, wallet_pubkeys: Iterable[str], *, relays: Sequence[str]) -> None:
-        """Listen for requests to these service keys, connecting to relays as needed."""
+    def listen(
+        self, wallet_pubkeys: Iterable[str], *, relays: Sequence[str], are_checked: bool = False
+    ) -> None:
+        """Listen for requests to these service keys, connecting to relays as needed; only to
+        public addresses where `are_checked`, unless somebody trusted has named the relay."""
         pubkeys = list(wallet_pubkeys)
         for url in relays:
             relay = self._relays.get(url)
             if relay is None:
-                relay = self._relays[url] = _Relay(url, pool=self)
-                self.spawn(relay.connection.run())
+                relay = Relay(url, self._terms, is_checked=are_checked)
+                self._relays[url] = relay
+            relay.is_checked = relay.is_checked and are_checked
             relay.add(pubkeys)
+
+    async def check(self, relay_url: str) -> None:
+        """Raises OSError or ValueError where a user's relay is not one to be connected to."""
+        await self._terms.outbound.addresses(relay_url)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return tuple(self._relays)
 
     @property
     def is_subscribed(self) -> bool:
-        return any(relay.connection.is_subscribed for relay in self._relays.values())
+        return any(relay.is_subscribed for relay in self._relays.values())
 
     # --- in
 
@@ -124,66 +145,27 @@ class RelayPool:
     async def publish(self, event: Event, *, relays: Sequence[str]) -> bool:
         """To all of `relays` at once; True as soon as one of them took it, False if none did.
 
-        A relay that is slow or away delays nobody who has another one.
+        A relay that is slow or away delays nobody who has another one; it gets the same event
+        later, until it takes it or the event is of no more use.
         """
-        connections = [self._relays[url].connection for url in relays if url in self._relays]
-        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.spawn(_publish(event, connections, taken=taken))
-        return await taken
+        known = [self._relays[url] for url in relays if url in self._relays]
+        return await self._deliveries.deliver(event, known)
 
-    def opened(self, relay_url: str) -> None:
-        self._on_open(relay_url)
+    async def publish_to(
+        self, relay_url: str, event: Event, *, patience_s: float = PUBLISH_TIMEOUT_S
+    ) -> PublishResult:
+        """To one relay, which may have `patience_s` to be connected to."""
+        relay = self._relays.get(relay_url)
+        if relay is None:
+            return PublishResult(False, "error: this relay is not connected to")
+        timeout_s = PUBLISH_TIMEOUT_S if relay.is_connected else patience_s
+        return await relay.publish(event, timeout_s=timeout_s)
 
-    def now(self) -> int:
-        return self._clock()
-
-
-async def _publish(
-    event: Event, connections: Sequence[RelayConnection], *, taken: asyncio.Future[bool]
-) -> None:
-    async def to_one(connection: RelayConnection) -> None:
-        result = await connection.publish(event, timeout_s=PUBLISH_TIMEOUT_S)
-        if result.accepted and not taken.done():
-            taken.set_result(True)
-
-    try:
-        await asyncio.gather(*map(to_one, connections))
-    finally:
-        if not taken.done():
-            taken.set_result(False)
-
-
-class _Relay:
-    """One relay and the service keys that are listened for on it, in chunks."""
-
-    def __init__(self, url: str, *, pool: RelayPool) -> None:
-        self._pool = pool
-        self._pubkeys: dict[str, None] = {}
-        self.connection = RelayConnection(
-            url,
-            subscriptions=self._subscriptions,
-            on_event=pool.receive,
-            on_open=lambda: pool.opened(url),
-            auth_keys=lambda: [pool.keypair_of(pubkey) for pubkey in self._pubkeys],
-        )
-
-    def add(self, pubkeys: Iterable[str]) -> None:
-        known = len(self._pubkeys)
-        self._pubkeys.update(dict.fromkeys(pubkeys))
-        if len(self._pubkeys) > known:
-            self._pool.spawn(self.connection.refresh())
-
-    def _subscriptions(self) -> Mapping[str, Sequence[Filter]]:
-        # Whole hours, so that an unchanged chunk stays the same filter; it only bounds what
-        # a relay that keeps requests for ever would send again.
-        since = (self._pool.now() - BACKFILL_S) // 3600 * 3600
-        keys = iter(self._pubkeys)
-        chunks: dict[str, Sequence[Filter]] = {}
-        while chunk := frozenset(islice(keys, KEYS_PER_SUBSCRIPTION)):
-            chunks[f"nwc{len(chunks)}"] = [
-                Filter(kinds=frozenset({kinds.REQUEST}), tags={"p": chunk}, since=since)
-            ]
-        return chunks
+    async def stored_infos(
+        self, relay_url: str, pubkeys: Sequence[str]
+    ) -> dict[str, Event] | None:
+        """The newest info event of each author on one relay; None where it is not known."""
+        return await self._relays[relay_url].stored_infos(pubkeys)
 
 
 def _authentic(raw: Mapping[str, object]) -> Event | None:

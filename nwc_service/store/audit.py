@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-from nwc_service.store.audit_checks import CHECKS, Check
+from nwc_service.store.checks import CHECKS, Check
 from nwc_service.store.database import Database, Row, Tx, Work
 from nwc_service.wallet.payment import proves
 

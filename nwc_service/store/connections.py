@@ -11,7 +11,8 @@ from nwc_service.wallet.units import AccountId, ConnectionId, Msat
 _CONNECTION = (
     "SELECT connection_id, account_id, app, wallet_pubkey, client_pubkey, scopes,"
     " notifications, encryption, relays, budget_msat, budget_renewal, max_payment_msat,"
-    " created_at, expires_at, revoked_at FROM connection"
+    " created_at, expires_at, revoked_at, parent_id, request_id, internal_only, destinations,"
+    " relays_by_user, lud16, link_state, metadata FROM connection"
 )
 
 
@@ -20,10 +21,13 @@ async def insert(tx: Tx, connection: Connection) -> None:
     await tx.run(
         "INSERT INTO connection (connection_id, account_id, app, wallet_pubkey,"
         " client_pubkey, scopes, notifications, encryption, relays, budget_msat,"
-        " budget_renewal, max_payment_msat, created_at, expires_at) VALUES (:connection_id,"
+        " budget_renewal, max_payment_msat, created_at, expires_at, parent_id, request_id,"
+        " internal_only, destinations, relays_by_user, lud16, link_state, metadata)"
+        " VALUES (:connection_id,"
         " :account_id, :app, :wallet_pubkey, :client_pubkey, :scopes, :notifications,"
         " :encryption, :relays, :budget_msat, :budget_renewal, :max_payment_msat,"
-        " :created_at, :expires_at)",
+        " :created_at, :expires_at, :parent_id, :request_id, :internal_only, :destinations,"
+        " :relays_by_user, :lud16, :link_state, :metadata)",
         connection_id=connection.connection_id,
         account_id=connection.account_id,
         app=connection.app,
@@ -38,6 +42,14 @@ async def insert(tx: Tx, connection: Connection) -> None:
         max_payment_msat=connection.max_payment_msat,
         created_at=connection.created_at,
         expires_at=connection.expires_at,
+        parent_id=connection.parent_id,
+        request_id=connection.request_id,
+        internal_only=int(connection.internal_only),
+        destinations=_listed(connection.destinations),
+        relays_by_user=int(connection.relays_by_user),
+        lud16=connection.lud16,
+        link_state=connection.link_state,
+        metadata=connection.metadata,
     )
 
 
@@ -59,14 +71,26 @@ async def connections(tx: Tx, *, account_id: AccountId | None = None) -> list[Co
     return [from_row(row) for row in rows]
 
 
-async def revoke(tx: Tx, connection_id: ConnectionId, *, now: int) -> None:
-    """A repeated revoke keeps the first time."""
+async def revoke(tx: Tx, connection_id: ConnectionId, *, now: int) -> list[Connection]:
+    """It and what it has made, as they are then; a repeated revoke keeps the first time."""
+    family = "(connection_id = :connection_id OR parent_id = :connection_id)"
     await tx.run(
-        "UPDATE connection SET revoked_at = :now"
-        " WHERE connection_id = :connection_id AND revoked_at IS NULL",
+        f"UPDATE connection SET revoked_at = :now WHERE {family} AND revoked_at IS NULL",
         connection_id=connection_id,
         now=now,
     )
+    rows = await tx.all(f"{_CONNECTION} WHERE {family}", connection_id=connection_id)
+    return [from_row(row) for row in rows]
+
+
+async def child_count(tx: Tx, connection_id: ConnectionId) -> int:
+    """How many it has made that were not revoked."""
+    row = await tx.one(
+        "SELECT count(*) AS children FROM connection"
+        " WHERE parent_id = :connection_id AND revoked_at IS NULL",
+        connection_id=connection_id,
+    )
+    return int(row["children"]) if row else 0
 
 
 async def is_live(tx: Tx, connection: Connection, *, now: int) -> bool:
@@ -146,4 +170,20 @@ def from_row(row: Row) -> Connection:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        parent_id=row["parent_id"],
+        request_id=row["request_id"],
+        internal_only=bool(row["internal_only"]),
+        destinations=_tuple(row["destinations"]),
+        relays_by_user=bool(row["relays_by_user"]),
+        lud16=row["lud16"],
+        link_state=row["link_state"],
+        metadata=row["metadata"],
     )
+
+
+def _listed(words: tuple[str, ...] | None) -> str | None:
+    return None if words is None else json.dumps(words)
+
+
+def _tuple(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(json.loads(text))

@@ -1,9 +1,11 @@
 """Incoming and outgoing together, newest first: for list_transactions and the operator."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nwc_service.store import invoices, payments
 from nwc_service.store.database import Tx, Value
+from nwc_service.store.payments import made_by
 from nwc_service.wallet.invoice import Invoice
 from nwc_service.wallet.payment import Payment
 from nwc_service.wallet.units import AccountId, ConnectionId
@@ -26,6 +28,8 @@ class Query:
 
 
 _SETTLED = "state = 'SETTLED'"
+# Without an invoice, and not paid by keysend either: the node has not made it, or never did.
+_MADE = f"(invoice <> '' OR {_SETTLED})"
 
 
 async def search(tx: Tx, query: Query) -> list[Invoice | Payment]:
@@ -56,6 +60,78 @@ async def search(tx: Tx, query: Query) -> list[Invoice | Payment]:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selector:
+    """What lookup_payment may name; `is_bolt12` None: whatever its type."""
+
+    transaction_id: str | None = None
+    payment_hash: str | None = None
+    invoice: str | None = None
+    bolt12_id: str | None = None
+    is_bolt12: bool | None = None
+
+
+async def matches(
+    tx: Tx,
+    selector: Selector,
+    *,
+    account_id: AccountId,
+    connection_id: ConnectionId | None,
+    limit: int,
+) -> list[Invoice | Payment]:
+    """Of the account's rows, or of one connection's where given, those that are selected."""
+    values = {
+        "account_id": account_id,
+        "connection_id": connection_id,
+        "transaction_id": selector.transaction_id,
+        "payment_hash": selector.payment_hash,
+        "invoice": selector.invoice,
+        "bolt12_id": selector.bolt12_id,
+        "limit": limit,
+    }
+    incoming = await tx.all(
+        f"SELECT {invoices.COLUMNS} FROM invoice WHERE account_id = :account_id"
+        f" AND {_MADE}{made_by(connection_id)}"
+        f"{_selected(selector, _IN)} LIMIT :limit",
+        **values,
+    )
+    outgoing = await tx.all(
+        f"SELECT {payments.COLUMNS} FROM payment WHERE account_id = :account_id"
+        f"{made_by(connection_id)}{_selected(selector, _OUT)} LIMIT :limit",
+        **values,
+    )
+    return [*map(invoices.from_row, incoming), *map(payments.from_row, outgoing)]
+
+
+# How each side has what a selector names.
+_IN = {
+    "transaction_id": "invoice_id",
+    "offer": "offer_id",
+    "bolt12_id": "offer_id IN (SELECT offer_id FROM offer"
+    " WHERE account_id = :account_id AND bolt12_id = :bolt12_id)",
+}
+_OUT = {
+    "transaction_id": "payment_id",
+    "offer": "bolt12_id",
+    "bolt12_id": "bolt12_id = :bolt12_id",
+}
+
+
+def _selected(selector: Selector, side: Mapping[str, str]) -> str:
+    parts = []
+    if selector.transaction_id is not None:
+        parts.append(f"{side['transaction_id']} = :transaction_id")
+    if selector.payment_hash is not None:
+        parts.append("payment_hash = :payment_hash")
+    if selector.invoice is not None:
+        parts.append("invoice = :invoice")
+    if selector.bolt12_id is not None:
+        parts.append(side["bolt12_id"])
+    if selector.is_bolt12 is not None:
+        parts.append(f"{side['offer']} IS {'NOT ' if selector.is_bolt12 else ''}NULL")
+    return "".join(f" AND {part}" for part in parts)
+
+
 async def count(tx: Tx, query: Query) -> int:
     """All matches, ignoring limit and offset."""
     row = await tx.one(
@@ -69,8 +145,7 @@ async def count(tx: Tx, query: Query) -> int:
 def _in(query: Query) -> str:
     if not query.incoming:
         return "1 = 0"
-    # A row without an invoice is one that the node never made.
-    shown = "invoice <> ''" if query.unpaid_incoming else _SETTLED
+    shown = _MADE if query.unpaid_incoming else _SETTLED
     return f"{_scope(query)} AND {shown}"
 
 

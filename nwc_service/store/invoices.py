@@ -2,7 +2,7 @@
 
 from nwc_service.store.database import Row, Tx
 from nwc_service.store.payments import made_by
-from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.invoice import Invoice, InvoiceState, Resolution
 from nwc_service.wallet.units import (
     AccountId,
     BackendName,
@@ -16,7 +16,8 @@ from nwc_service.wallet.units import (
 COLUMNS = (
     "invoice_id, account_id, connection_id, request_id, backend, state, payment_hash, invoice,"
     " description, description_hash, amount_msat, received_msat, preimage, metadata,"
-    " created_at, expires_at, settled_at"
+    " created_at, expires_at, settled_at, is_hold, min_cltv_expiry_delta, accepted_at,"
+    " settle_deadline, payer_payment_id, resolution, offer_id, payer_note"
 )
 _INVOICE = f"SELECT {COLUMNS} FROM invoice"
 
@@ -26,7 +27,8 @@ async def insert(tx: Tx, invoice: Invoice) -> None:
         f"INSERT INTO invoice ({COLUMNS}) VALUES (:invoice_id, :account_id, :connection_id,"
         " :request_id, :backend, :state, :payment_hash, :invoice, :description,"
         " :description_hash, :amount_msat, :received_msat, :preimage, :metadata, :created_at,"
-        " :expires_at, :settled_at)",
+        " :expires_at, :settled_at, :is_hold, :min_cltv_expiry_delta, :accepted_at,"
+        " :settle_deadline, :payer_payment_id, :resolution, :offer_id, :payer_note)",
         invoice_id=invoice.invoice_id,
         account_id=invoice.account_id,
         connection_id=invoice.connection_id,
@@ -44,6 +46,14 @@ async def insert(tx: Tx, invoice: Invoice) -> None:
         created_at=invoice.created_at,
         expires_at=invoice.expires_at,
         settled_at=invoice.settled_at,
+        is_hold=int(invoice.is_hold),
+        min_cltv_expiry_delta=invoice.min_cltv_expiry_delta,
+        accepted_at=invoice.accepted_at,
+        settle_deadline=invoice.settle_deadline,
+        payer_payment_id=invoice.payer_payment_id,
+        resolution=invoice.resolution,
+        offer_id=invoice.offer_id,
+        payer_note=invoice.payer_note,
     )
 
 
@@ -52,8 +62,8 @@ async def update(tx: Tx, invoice: Invoice, *, expected: tuple[InvoiceState, ...]
     states = ", ".join(f"'{state.value}'" for state in expected)
     row = await tx.one(
         "UPDATE invoice SET state = :state, payment_hash = :payment_hash, invoice = :invoice,"
-        " received_msat = :received_msat, preimage = :preimage, created_at = :created_at,"
-        " expires_at = :expires_at, settled_at = :settled_at"
+        " received_msat = :received_msat, preimage = coalesce(:preimage, preimage),"
+        " created_at = :created_at, expires_at = :expires_at, settled_at = :settled_at"
         " WHERE invoice_id = :invoice_id AND account_id = :account_id"
         f" AND state IN ({states}) RETURNING invoice_id",
         invoice_id=invoice.invoice_id,
@@ -70,6 +80,38 @@ async def update(tx: Tx, invoice: Invoice, *, expected: tuple[InvoiceState, ...]
     return row is not None
 
 
+async def accept(tx: Tx, invoice: Invoice) -> bool:
+    """A payment of a hold invoice is held; False when one was before, or none may be."""
+    row = await tx.one(
+        "UPDATE invoice SET state = 'ACCEPTED', accepted_at = :accepted_at,"
+        " settle_deadline = :settle_deadline, payer_payment_id = :payer_payment_id"
+        " WHERE invoice_id = :invoice_id AND account_id = :account_id AND is_hold = 1"
+        " AND state = 'PENDING' AND resolution IS NULL RETURNING invoice_id",
+        invoice_id=invoice.invoice_id,
+        account_id=invoice.account_id,
+        accepted_at=invoice.accepted_at,
+        settle_deadline=invoice.settle_deadline,
+        payer_payment_id=invoice.payer_payment_id,
+    )
+    return row is not None
+
+
+async def decide(tx: Tx, invoice: Invoice, *, expected: InvoiceState) -> bool:
+    """How a hold invoice will end: once, for good. False when that was decided before, or it
+    was not `expected` any more."""
+    row = await tx.one(
+        "UPDATE invoice SET resolution = :resolution, preimage = :preimage"
+        " WHERE invoice_id = :invoice_id AND account_id = :account_id AND is_hold = 1"
+        " AND state = :expected AND resolution IS NULL RETURNING invoice_id",
+        invoice_id=invoice.invoice_id,
+        account_id=invoice.account_id,
+        resolution=invoice.resolution,
+        preimage=invoice.preimage,
+        expected=expected,
+    )
+    return row is not None
+
+
 async def invoice(tx: Tx, invoice_id: InvoiceId) -> Invoice | None:
     row = await tx.one(f"{_INVOICE} WHERE invoice_id = :invoice_id", invoice_id=invoice_id)
     return from_row(row) if row else None
@@ -77,7 +119,9 @@ async def invoice(tx: Tx, invoice_id: InvoiceId) -> Invoice | None:
 
 async def by_string(tx: Tx, invoice: str) -> Invoice | None:
     """The only way in which a payment is recognised as internal (A2): never by the hash."""
-    row = await tx.one(f"{_INVOICE} WHERE invoice = :invoice", invoice=invoice)
+    row = await tx.one(
+        f"{_INVOICE} WHERE invoice = :invoice AND invoice <> ''", invoice=invoice
+    )
     return from_row(row) if row else None
 
 
@@ -90,10 +134,29 @@ async def by_hash(tx: Tx, *, backend: BackendName, payment_hash: PaymentHash) ->
     return from_row(row) if row else None
 
 
-async def is_known(tx: Tx, payment_hash: PaymentHash) -> bool:
-    """Whether any invoice of the whole ledger has it."""
+async def is_known(
+    tx: Tx, payment_hash: PaymentHash, *, besides: InvoiceId | None = None
+) -> bool:
+    """Whether any invoice of the whole ledger has it, `besides` this one."""
     row = await tx.one(
-        "SELECT 1 AS known FROM invoice WHERE payment_hash = :payment_hash",
+        "SELECT 1 AS known FROM invoice WHERE payment_hash = :payment_hash"
+        " AND invoice_id <> :besides",
+        payment_hash=payment_hash,
+        besides=besides or "",
+    )
+    return row is not None
+
+
+async def is_hash_known(tx: Tx, payment_hash: PaymentHash) -> bool:
+    """Whether anything in the whole ledger has it, in whatever role (A2)."""
+    row = await tx.one(
+        "SELECT 1 AS known WHERE"
+        " EXISTS (SELECT 1 FROM invoice WHERE payment_hash = :payment_hash)"
+        " OR EXISTS (SELECT 1 FROM payment WHERE payment_hash = :payment_hash"
+        " AND state <> 'RELEASED')"
+        " OR EXISTS (SELECT 1 FROM payment WHERE payment_hash = :payment_hash"
+        " AND state = 'RELEASED')"
+        " OR EXISTS (SELECT 1 FROM receipt WHERE payment_hash = :payment_hash)",
         payment_hash=payment_hash,
     )
     return row is not None
@@ -149,6 +212,36 @@ async def open_count(tx: Tx, account_id: AccountId, *, now: int) -> int:
         now=now,
     )
     return int(row["open"]) if row else 0
+
+
+async def open_holds_count(tx: Tx, account_id: AccountId, *, now: int) -> int:
+    """Hold invoices of the account of which a payment is held, or may come to be."""
+    row = await tx.one(
+        "SELECT count(*) AS open FROM invoice WHERE account_id = :account_id AND is_hold = 1"
+        " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED')"
+        " AND (state = 'ACCEPTED' OR expires_at > :now)",
+        account_id=account_id,
+        now=now,
+    )
+    return int(row["open"]) if row else 0
+
+
+async def undecided_holds(tx: Tx) -> list[Invoice]:
+    """Held, of whatever backend, and their owner has not said how to end."""
+    rows = await tx.all(
+        f"{_INVOICE} WHERE is_hold = 1 AND state = 'ACCEPTED' AND resolution IS NULL"
+        " ORDER BY accepted_at"
+    )
+    return [from_row(row) for row in rows]
+
+
+async def decided_holds(tx: Tx) -> list[Invoice]:
+    """What the backends are still to settle or cancel."""
+    rows = await tx.all(
+        f"{_INVOICE} WHERE is_hold = 1 AND state IN ('PENDING', 'ACCEPTED')"
+        " AND resolution IS NOT NULL ORDER BY accepted_at"
+    )
+    return [from_row(row) for row in rows]
 
 
 async def insert_receipt(
@@ -214,6 +307,20 @@ async def queue_cancellation(
     )
 
 
+async def reopen_cancellation(
+    tx: Tx, *, backend: BackendName, payment_hash: PaymentHash, now: int
+) -> None:
+    """The node holds a payment all the same, so it is to be cancelled again."""
+    await tx.run(
+        "INSERT INTO cancellation (backend, payment_hash, created_at)"
+        " VALUES (:backend, :payment_hash, :now)"
+        " ON CONFLICT (backend, payment_hash) DO UPDATE SET done_at = NULL",
+        backend=backend,
+        payment_hash=payment_hash,
+        now=now,
+    )
+
+
 async def open_cancellations(tx: Tx, backend: BackendName) -> list[PaymentHash]:
     rows = await tx.all(
         "SELECT payment_hash FROM cancellation"
@@ -236,7 +343,7 @@ async def close_cancellation(
 
 
 def from_row(row: Row) -> Invoice:
-    received_msat = row["received_msat"]
+    amount_msat, received_msat = row["amount_msat"], row["received_msat"]
     return Invoice(
         invoice_id=InvoiceId(row["invoice_id"]),
         account_id=AccountId(row["account_id"]),
@@ -248,11 +355,19 @@ def from_row(row: Row) -> Invoice:
         invoice=row["invoice"],
         description=row["description"],
         description_hash=row["description_hash"],
-        amount_msat=Msat(row["amount_msat"]),
+        amount_msat=None if amount_msat is None else Msat(amount_msat),
         received_msat=None if received_msat is None else Msat(received_msat),
         preimage=None if row["preimage"] is None else Preimage(row["preimage"]),
         metadata=row["metadata"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         settled_at=row["settled_at"],
+        is_hold=bool(row["is_hold"]),
+        min_cltv_expiry_delta=row["min_cltv_expiry_delta"],
+        accepted_at=row["accepted_at"],
+        settle_deadline=row["settle_deadline"],
+        payer_payment_id=row["payer_payment_id"],
+        resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
+        offer_id=row["offer_id"],
+        payer_note=row["payer_note"],
     )

@@ -9,13 +9,17 @@ from nwc_service.wallet.units import MAX_MSAT, AccountId, InvoiceId, Msat, Payme
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments."""
+    """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments.
+
+    `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else.
+    """
 
     account_id: AccountId
     name: str
     available_msat: Msat
     held_msat: Msat
     created_at: int
+    keysend_id: str | None = None
 
 
 class InsufficientBalance(Exception):
@@ -90,17 +94,20 @@ async def has_room(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
 async def create_account(tx: Tx, account: Account) -> bool:
     """False when the name is taken."""
     row = await tx.one(
-        "INSERT INTO account (account_id, name, created_at)"
-        " VALUES (:account_id, :name, :created_at)"
+        "INSERT INTO account (account_id, name, created_at, keysend_id)"
+        " VALUES (:account_id, :name, :created_at, :keysend_id)"
         " ON CONFLICT (name) DO NOTHING RETURNING account_id",
         account_id=account.account_id,
         name=account.name,
         created_at=account.created_at,
+        keysend_id=account.keysend_id,
     )
     return row is not None
 
 
-_ACCOUNT = "SELECT account_id, name, available_msat, held_msat, created_at FROM account"
+_ACCOUNT = (
+    "SELECT account_id, name, available_msat, held_msat, created_at, keysend_id FROM account"
+)
 
 
 async def account_named(tx: Tx, name: str) -> Account | None:
@@ -110,6 +117,12 @@ async def account_named(tx: Tx, name: str) -> Account | None:
 async def account(tx: Tx, account_id: AccountId) -> Account | None:
     row = await tx.one(f"{_ACCOUNT} WHERE account_id = :account_id", account_id=account_id)
     return _account(row)
+
+
+async def account_of_keysend(tx: Tx, keysend_id: str) -> Account | None:
+    return _account(
+        await tx.one(f"{_ACCOUNT} WHERE keysend_id = :keysend_id", keysend_id=keysend_id)
+    )
 
 
 async def accounts(tx: Tx) -> list[Account]:
@@ -135,4 +148,5 @@ def _account(row: Row | None) -> Account | None:
         available_msat=Msat(row["available_msat"]),
         held_msat=Msat(row["held_msat"]),
         created_at=row["created_at"],
+        keysend_id=row["keysend_id"],
     )

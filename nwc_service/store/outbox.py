@@ -35,9 +35,15 @@ async def insert(tx: Tx, outgoing: Outgoing) -> None:
     )
 
 
-async def answer_to(tx: Tx, request_id: str) -> Outgoing | None:
-    row = await tx.one(f"{_OUTGOING} WHERE request_id = :request_id", request_id=request_id)
-    return _outgoing(row) if row else None
+async def answers_to(tx: Tx, event_id: str) -> list[Outgoing]:
+    """Of each item of the request event, in their order; they follow its id with a colon."""
+    rows = await tx.all(
+        f"{_OUTGOING} WHERE request_id = :event_id"
+        " OR (request_id > :event_id || ':' AND request_id < :event_id || ';')"
+        " ORDER BY outbox_id",
+        event_id=event_id,
+    )
+    return [_outgoing(row) for row in rows]
 
 
 async def unpublished(tx: Tx, *, per_connection: int = 1000) -> list[Outgoing]:

@@ -16,7 +16,9 @@ COLUMNS = (
     "payment_id, account_id, connection_id, kind, state, backend, payment_hash, invoice,"
     " description, description_hash, amount_msat, amount_is_override, fee_reserve_msat,"
     " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, unpayable_at,"
-    " accepted_at, settled_at, proof_kind, proof, heard, heard_at, budget_period"
+    " accepted_at, settled_at, proof_kind, proof, heard, heard_at, budget_period,"
+    " parent_budget_period, payee, own_preimage, tlv_records, offer, bolt12_id,"
+    " payer_note"
 )
 _PAYMENT = f"SELECT {COLUMNS} FROM payment"
 _LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
@@ -30,7 +32,9 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         " :amount_msat, :amount_is_override, :fee_reserve_msat, :fee_msat, :preimage,"
         " :metadata, :created_at, :expires_at, :dispatched_at, :unpayable_at, :accepted_at,"
         " :settled_at, :proof_kind, :proof, :heard, :heard_at,"
-        " :budget_period) ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
+        " :budget_period, :parent_budget_period, :payee, :own_preimage, :tlv_records,"
+        " :offer, :bolt12_id, :payer_note)"
+        " ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
         account_id=payment.account_id,
@@ -59,6 +63,13 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         heard=payment.heard,
         heard_at=payment.heard_at,
         budget_period=payment.budget_period,
+        parent_budget_period=payment.parent_budget_period,
+        payee=payment.payee,
+        own_preimage=payment.own_preimage,
+        tlv_records=payment.tlv_records,
+        offer=payment.offer,
+        bolt12_id=payment.bolt12_id,
+        payer_note=payment.payer_note,
     )
     return row is not None
 
@@ -110,7 +121,10 @@ async def standing(tx: Tx, payment_hash: PaymentHash) -> Payment | None:
 
 
 async def live(tx: Tx) -> list[Payment]:
-    rows = await tx.all(f"{_PAYMENT} WHERE {_LIVE} ORDER BY created_at")
+    """Without those that are held inside the ledger, of which no backend can tell."""
+    rows = await tx.all(
+        f"{_PAYMENT} WHERE {_LIVE} AND kind <> 'internal_hold' ORDER BY created_at"
+    )
     return [from_row(row) for row in rows]
 
 
@@ -173,7 +187,7 @@ async def doubt_reserved(tx: Tx, *, margin_s: int, now: int) -> int:
     return await tx.run(
         "UPDATE payment SET state = 'UNKNOWN', dispatched_at = created_at,"
         " unpayable_at = expires_at + :margin_s, heard = 'the database was restored',"
-        " heard_at = :now WHERE state = 'RESERVED'",
+        " heard_at = :now WHERE state = 'RESERVED' AND kind <> 'internal_hold'",
         margin_s=margin_s,
         now=now,
     )
@@ -273,4 +287,11 @@ def from_row(row: Row) -> Payment:
         heard=row["heard"],
         heard_at=row["heard_at"],
         budget_period=row["budget_period"],
+        parent_budget_period=row["parent_budget_period"],
+        payee=row["payee"],
+        own_preimage=None if row["own_preimage"] is None else Preimage(row["own_preimage"]),
+        tlv_records=row["tlv_records"],
+        offer=row["offer"],
+        bolt12_id=row["bolt12_id"],
+        payer_note=row["payer_note"],
     )

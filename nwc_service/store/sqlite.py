@@ -31,6 +31,7 @@ BUSY_TIMEOUT_S = 10.0
 
 TYPES = {
     "int64": "INTEGER",
+    "random_hex": "lower(hex(randomblob(16)))",
     "strict": "STRICT",
     "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "append_only_entry_update": "CREATE TRIGGER entry_is_never_updated BEFORE UPDATE ON entry"

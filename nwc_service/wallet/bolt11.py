@@ -1,13 +1,11 @@
 """BOLT11 invoices, read strictly and written canonically.
 
 A wallet that reads an invoice otherwise than the node that pays it can be made to pay twice,
-so whatever two readers might understand differently is refused here. Words of 5 bits are kept
-as digits of base 32 ("0" to "v"), which `int` and `base64` convert at the speed of C.
+so whatever two readers might understand differently is refused here.
 
 https://github.com/lightning/bolts/blob/master/11-payment-encoding.md
 """
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Literal
 
 from coincurve import PrivateKey, PublicKey
 
+from nwc_service.wallet import bech32
 from nwc_service.wallet.units import MAX_MSAT, Msat, PaymentHash
 
 Network = Literal["mainnet", "testnet", "signet", "regtest"]
@@ -39,10 +38,10 @@ _PICO_PER_MSAT = 10
 _PICO_PER_UNIT: Mapping[str, int] = {"": 10**12, "m": 10**9, "u": 10**6, "n": 10**3, "p": 1}
 
 _TIMESTAMP_DIGITS = 7
-_CHECKSUM_DIGITS = 6
 _SIGNATURE_DIGITS = 104
 _FIELD_HEADER_DIGITS = 3
 
+_TAG_DIGITS = {tag: bech32.digits_from_chars(tag) or "" for tag in "spdhxc9"}
 _SINGLE_FIELDS = frozenset("psdhnxc9m")
 _FIXED_LENGTHS = {"p": 52, "s": 52, "h": 52, "n": 53}
 
@@ -53,13 +52,6 @@ _EVEN_FEATURES = int("5" * 1280, 16)
 _OUR_FEATURES = 1 << 8 | 1 << 14
 
 _HALF_CURVE_ORDER = 0x7FFFFFFF_FFFFFFFF_FFFFFFFF_FFFFFFFF_5D576E73_57A4501D_DFE92F46_681B20A0
-
-_CHARSET = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_DIGITS = b"0123456789abcdefghijklmnopqrstuv"
-_DIGITS_FROM_CHARS = bytes.maketrans(_CHARSET, _DIGITS)
-_CHARS_FROM_DIGITS = bytes.maketrans(_DIGITS, _CHARSET)
-_WORDS_FROM_DIGITS = bytes.maketrans(_DIGITS, bytes(range(32)))
-_TAG_DIGITS = {chr(char): chr(digit) for char, digit in zip(_CHARSET, _DIGITS, strict=True)}
 
 
 class InvalidInvoice(ValueError):
@@ -143,13 +135,13 @@ def encode(
     prefix = f"ln{_CURRENCIES[network]}{_amount_text(amount_msat)}"
     signed = "".join(
         [
-            _digits_from_int(created_at).rjust(_TIMESTAMP_DIGITS, "0"),
+            bech32.digits_from_int(created_at).rjust(_TIMESTAMP_DIGITS, "0"),
             _field("s", _digits_from_hex(payment_secret)),
             _field("p", _digits_from_hex(payment_hash)),
             _description_field(description, description_hash),
-            _field("x", _digits_from_int(expiry_s)),
-            _field("c", _digits_from_int(min_final_cltv_delta)),
-            _field("9", _digits_from_int(_OUR_FEATURES)),
+            _field("x", bech32.digits_from_int(expiry_s)),
+            _field("c", bech32.digits_from_int(min_final_cltv_delta)),
+            _field("9", bech32.digits_from_int(_OUR_FEATURES)),
         ]
     )
     return _seal(prefix, signed, secret_key=secret_key)
@@ -169,15 +161,14 @@ def _canonical(text: str) -> str:
 def _split(invoice: str) -> tuple[str, str]:
     """The part that people read, and the rest as digits without its checksum."""
     prefix, separator, encoded = invoice.rpartition("1")
-    chars = encoded.encode()
-    if not separator or chars.translate(None, _CHARSET):
+    digits = bech32.digits_from_chars(encoded)
+    if not separator or digits is None:
         raise InvalidInvoice("the invoice is not bech32")
-    digits = chars.translate(_DIGITS_FROM_CHARS)
-    if len(digits) < _TIMESTAMP_DIGITS + _SIGNATURE_DIGITS + _CHECKSUM_DIGITS:
+    if len(digits) < _TIMESTAMP_DIGITS + _SIGNATURE_DIGITS + bech32.CHECKSUM_DIGITS:
         raise InvalidInvoice("the invoice is too short")
-    if _checksum_state(prefix, digits) != 1:
+    if bech32.checksum_state(prefix, digits) != 1:
         raise InvalidInvoice("the checksum is wrong")
-    return prefix, digits[:-_CHECKSUM_DIGITS].decode()
+    return prefix, digits[: -bech32.CHECKSUM_DIGITS]
 
 
 def _parse_prefix(prefix: str) -> tuple[Network, Msat | None]:
@@ -205,7 +196,7 @@ def _parse_fields(signed: str) -> dict[str, str]:
         position = start + int(header[1:] or "0", 32)
         if start > end or position > end:
             raise InvalidInvoice("a field is longer than the invoice")
-        tag = chr(_CHARSET[int(header[0], 32)])
+        tag = bech32.chars_from_digits(header[0])
         if tag not in _SINGLE_FIELDS:
             continue
         if tag in fields:
@@ -245,11 +236,10 @@ def _recover(prefix: str, signed: str, *, signature: str) -> str:
 def _seal(prefix: str, signed: str, *, secret_key: bytes) -> str:
     message = _signed_message(prefix, signed)
     signature = PrivateKey(secret_key).sign_recoverable(message)
-    digits = signed + _digits_from_bytes(signature)
-    state = _checksum_state(prefix, digits.encode() + b"0" * _CHECKSUM_DIGITS) ^ 1
-    checksum = _digits_from_int(state).rjust(_CHECKSUM_DIGITS, "0")
-    encoded = (digits + checksum).encode().translate(_CHARS_FROM_DIGITS)
-    return f"{prefix}1{encoded.decode()}"
+    digits = signed + bech32.digits_from_bytes(signature)
+    state = bech32.checksum_state(prefix, digits + "0" * bech32.CHECKSUM_DIGITS) ^ 1
+    checksum = bech32.digits_from_int(state).rjust(bech32.CHECKSUM_DIGITS, "0")
+    return f"{prefix}1{bech32.chars_from_digits(digits + checksum)}"
 
 
 def _signed_message(prefix: str, signed: str) -> bytes:
@@ -261,12 +251,10 @@ def _signed_message(prefix: str, signed: str) -> bytes:
 
 
 def _bytes(digits: str) -> bytes:
-    """Whole bytes; what is left over must be less than a digit, and zero."""
-    size, padding = divmod(5 * len(digits), 8)
-    value = int(digits or "0", 32)
-    if padding >= 5 or value & ((1 << padding) - 1):
+    value = bech32.bytes_from_digits(digits)
+    if value is None:
         raise InvalidInvoice("a field is not padded with zeros")
-    return (value >> padding).to_bytes(size, "big")
+    return value
 
 
 def _hex(digits: str) -> str:
@@ -318,11 +306,12 @@ def _description_field(description: str | None, description_hash: str | None) ->
         raise InvalidInvoice("the description is not UTF-8") from None
     if len(encoded) > MAX_DESCRIPTION_BYTES:
         raise InvalidInvoice(f"the description is longer than {MAX_DESCRIPTION_BYTES} bytes")
-    return _field("d", _digits_from_bytes(encoded))
+    return _field("d", bech32.digits_from_bytes(encoded))
 
 
 def _field(tag: str, digits: str) -> str:
-    return _TAG_DIGITS[tag] + _digits_from_int(len(digits)).rjust(2, "0") + digits
+    length = bech32.digits_from_int(len(digits)).rjust(2, "0")
+    return _TAG_DIGITS[tag] + length + digits
 
 
 def _digits_from_hex(text: str) -> str:
@@ -332,47 +321,4 @@ def _digits_from_hex(text: str) -> str:
         value = b""
     if len(value) != 32:
         raise InvalidInvoice("a hash or secret is not 32 bytes as hex")
-    return _digits_from_bytes(value)
-
-
-def _digits_from_bytes(value: bytes) -> str:
-    return base64.b32hexencode(value).rstrip(b"=").decode().lower()
-
-
-def _digits_from_int(value: int) -> str:
-    """The fewest digits; none for zero."""
-    digits = ""
-    while value:
-        value, digit = divmod(value, 32)
-        digits = chr(_DIGITS[digit]) + digits
-    return digits
-
-
-def _advance(state: int) -> int:
-    """One step of the checksum of BIP 173, before the word is added."""
-    top = state >> 25
-    state = (state & 0x1FFFFFF) << 5
-    for bit, factor in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
-        if top >> bit & 1:
-            state ^= factor
-    return state
-
-
-_ADVANCE_TWO = tuple(_advance(_advance(top << 20)) for top in range(1024))
-
-
-def _checksum_state(prefix: str, digits: bytes) -> int:
-    """The checksum's state over prefix and digits, two words at a time.
-
-    A state of 1 to begin with is a first word of 1, and zeros before it change nothing: so
-    the words can be made even in number at the front.
-    """
-    chars = prefix.encode()
-    high, low = bytes(c >> 5 for c in chars), bytes(c & 31 for c in chars)
-    words = b"\1" + high + b"\0" + low + digits.translate(_WORDS_FROM_DIGITS)
-    if len(words) % 2:
-        words = b"\0" + words
-    state = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        state = (state & 0xFFFFF) << 10 ^ _ADVANCE_TWO[state >> 20] ^ first << 5 ^ second
-    return state
+    return bech32.digits_from_bytes(value)

@@ -9,7 +9,8 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """The codes of NIP-47; rust-nostr's enum is closed, so no others for the core methods."""
+    """The codes of NIP-47, and of its extensions from BAD_REQUEST on: rust-nostr's enum is
+    closed, so the core methods answer with the first ones only."""
 
     RATE_LIMITED = "RATE_LIMITED"
     NOT_IMPLEMENTED = "NOT_IMPLEMENTED"
@@ -22,6 +23,13 @@ class ErrorCode(StrEnum):
     OTHER = "OTHER"
     PAYMENT_FAILED = "PAYMENT_FAILED"
     NOT_FOUND = "NOT_FOUND"
+    BAD_REQUEST = "BAD_REQUEST"
+    UNSUPPORTED_PAYMENT_INSTRUCTION = "UNSUPPORTED_PAYMENT_INSTRUCTION"
+    UNSUPPORTED_NETWORK = "UNSUPPORTED_NETWORK"
+    FEE_LIMIT_EXCEEDED = "FEE_LIMIT_EXCEEDED"
+    MULTIPLE_MATCHES = "MULTIPLE_MATCHES"
+    UNSUPPORTED_PAYMENT_TYPE = "UNSUPPORTED_PAYMENT_TYPE"
+    TEMPORARILY_UNAVAILABLE = "TEMPORARILY_UNAVAILABLE"
 
 
 class RequestError(Exception):

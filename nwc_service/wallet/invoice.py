@@ -10,6 +10,7 @@ from nwc_service.wallet.units import (
     InvoiceId,
     Msat,
     PaymentHash,
+    PaymentId,
     Preimage,
 )
 
@@ -26,9 +27,17 @@ class InvoiceState(StrEnum):
     CANCELED = "CANCELED"
 
 
+class Resolution(StrEnum):
+    """What its owner decided about an accepted hold invoice: once, for good."""
+
+    SETTLE = "settle"
+    CANCEL = "cancel"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invoice:
-    """`preimage` is set only once settled, or where the backend chose it."""
+    """`preimage` is set only once settled, or where the backend chose it; of a hold invoice as
+    soon as its owner decided to settle. `invoice` is empty for what needed none."""
 
     invoice_id: InvoiceId
     account_id: AccountId
@@ -40,10 +49,18 @@ class Invoice:
     invoice: str
     description: str
     description_hash: str | None
-    amount_msat: Msat
+    amount_msat: Msat | None  # None: any
     received_msat: Msat | None
     preimage: Preimage | None = field(repr=False)
     metadata: str | None
     created_at: int
     expires_at: int
     settled_at: int | None
+    is_hold: bool = False
+    min_cltv_expiry_delta: int | None = None  # blocks
+    accepted_at: int | None = None  # since when a payment of a hold invoice is held
+    settle_deadline: int | None = None  # block height
+    payer_payment_id: PaymentId | None = None  # who holds it inside the ledger
+    resolution: Resolution | None = None
+    offer_id: str | None = None  # that it was paid through
+    payer_note: str | None = None  # what the payer of an offer wrote

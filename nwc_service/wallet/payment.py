@@ -60,6 +60,9 @@ LIVE_STATES = (PaymentState.RESERVED, PaymentState.DISPATCHED, PaymentState.UNKN
 class PaymentKind(StrEnum):
     BOLT11 = "bolt11"
     INTERNAL = "internal"  # between two accounts of this service
+    INTERNAL_HOLD = "internal_hold"  # of a hold invoice: until its receiver decides
+    KEYSEND = "keysend"
+    BOLT12 = "bolt12"
 
 
 class ProofKind(StrEnum):
@@ -100,7 +103,7 @@ class Payment:
     preimage: Preimage | None = field(default=None, repr=False)
     metadata: str | None = None
     created_at: int
-    expires_at: int  # of the invoice, as the node agrees to it
+    expires_at: int  # of the invoice, as the node agrees to it; else when to send no more
     dispatched_at: int | None = None
     unpayable_at: int | None = None  # from then on no send can pay any more (rule H)
     accepted_at: int | None = None  # when the backend first said that it has it
@@ -109,6 +112,13 @@ class Payment:
     heard: str | None = None  # the backend's last word, while it is not final
     heard_at: int | None = None
     budget_period: int | None = None
+    parent_budget_period: int | None = None  # of the connection that made this one
+    payee: str | None = None  # the payee's node key as hex
+    own_preimage: Preimage | None = field(default=None, repr=False)  # of a keysend
+    tlv_records: str | None = None  # of a keysend: NWC-04's list as JSON
+    offer: str | None = None  # that the invoice was fetched with
+    bolt12_id: str | None = None  # what BOLT12 calls this offer
+    payer_note: str | None = None
 
     @property
     def held_msat(self) -> Msat:
@@ -118,13 +128,15 @@ class Payment:
         """About to be sent, once ever.
 
         Rule H: a node refuses an expired invoice, so past the expiry, the longest timeout of
-        this send and the clock skew, one that never arrived can never pay.
+        this send and the clock skew, one that never arrived can never pay. What is sent
+        without an invoice expires nowhere.
         """
+        unpayable_at = self.expires_at + ceil(timeout_s) + CLOCK_SKEW_S
         return replace(
             self,
             state=PaymentState.DISPATCHED,
             dispatched_at=now,
-            unpayable_at=self.expires_at + ceil(timeout_s) + CLOCK_SKEW_S,
+            unpayable_at=unpayable_at if self.invoice else None,
         )
 
     def is_unpayable(self, now: int) -> bool:
@@ -136,12 +148,13 @@ class Payment:
         )
 
     def repeats(self, other: "Payment") -> bool:
-        """Whether both are one account's wish to pay one invoice one amount."""
-        return (self.account_id, self.invoice, self.amount_msat) == (
-            other.account_id,
-            other.invoice,
-            other.amount_msat,
-        )
+        """Whether both are one account's wish to pay one invoice, or key, one amount."""
+        return _wish(self) == _wish(other)
+
+
+def _wish(payment: Payment) -> tuple[object, ...]:
+    payee = payment.invoice or payment.payee
+    return payment.account_id, payee, payment.amount_msat
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,18 +299,19 @@ def settle_internally(
     """A payment of an invoice that this service issued, booked on both sides at once.
 
     None where the ledger alone cannot settle it: the invoice is not open and unexpired here,
-    or its preimage is not known. The stored amount counts, never the presented one (A2), and
-    there is no fee.
+    or its preimage is not known. The stored amount counts, never the presented one (A2), where
+    there is one, and there is no fee.
     """
     payable = invoice.state is InvoiceState.PENDING and now < invoice.expires_at
     if not payable or not proves(preimage, payment.payment_hash):
         return None
+    amount_msat = invoice.amount_msat or payment.amount_msat
     paid = replace(
         payment,
         kind=PaymentKind.INTERNAL,
         state=PaymentState.SETTLED,
         backend=None,
-        amount_msat=invoice.amount_msat,
+        amount_msat=amount_msat,
         fee_reserve_msat=Msat(0),
         fee_msat=Msat(0),
         preimage=preimage,
@@ -306,7 +320,7 @@ def settle_internally(
     received = replace(
         invoice,
         state=InvoiceState.SETTLED,
-        received_msat=invoice.amount_msat,
+        received_msat=amount_msat,
         preimage=preimage,
         settled_at=now,
     )
@@ -314,6 +328,6 @@ def settle_internally(
         EntryKind.INTERNAL,
         available(payment.account_id),
         available(invoice.account_id),
-        invoice.amount_msat,
+        amount_msat,
     )
     return paid, received, (entry,)

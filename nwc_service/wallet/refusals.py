@@ -2,6 +2,7 @@
 
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.outcome import Failed, FailReason, NotSent, Outcome
+from nwc_service.wallet.payment import Payment
 
 _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
     FailReason.NO_ROUTE: (ErrorCode.PAYMENT_FAILED, "no route to the payee"),
@@ -26,7 +27,16 @@ NODE_PAUSED = "the node is paused: the operator must look at it first"
 CONNECTION_ENDED = "this connection is revoked or expired"
 
 
-def refusal(outcome: Outcome) -> RequestError:
+def refusal(outcome: Outcome, *, method: str = "") -> RequestError:
     reason = outcome.reason if isinstance(outcome, Failed | NotSent) else FailReason.OTHER
     code, message = _REFUSALS[reason]
+    if reason is FailReason.FEE_TOO_HIGH and method == "pay":
+        code = ErrorCode.FEE_LIMIT_EXCEEDED  # NWC-321's; the core methods have no such code
     return RequestError(code, message)
+
+
+def why_released(payment: Payment) -> str:
+    """In the words that its own request was told, as far as its proof begins with a reason."""
+    word = payment.proof.detail.partition(" ")[0] if payment.proof else ""
+    reasons = {reason.value: reason for reason in FailReason}
+    return _REFUSALS[reasons.get(word, FailReason.OTHER)][1]

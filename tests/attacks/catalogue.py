@@ -45,12 +45,13 @@ ATTACKS = {
     ),
     "A8": Attack(
         "Hold invoices that never end",
-        "there is no method for them, and no money before SETTLED: `methods/`, `credit.py`",
+        "given back before a deadline of blocks and of time, no money before SETTLED, capped,"
+        " and only for their own account: `holds.py`, `wallet/hold.py`, `credit.py`",
     ),
     "A9": Attack(
         "Paying oneself, in circles",
         "an internal payment is one entry in one transaction and starts nothing:"
-        " `spend.py: _settle_internally`",
+        " `inside.py: _pay_invoice`",
     ),
     "A10": Attack(
         "Expired invoices paid late",
@@ -60,7 +61,7 @@ ATTACKS = {
     "A11": Attack(
         "Paid inside, open at the node",
         "a queued cancellation; what comes all the same is a second receipt:"
-        " `spend.py: _settle_internally`, `credit.py`",
+        " `inside.py: _pay_invoice`, `credit.py`",
     ),
     "A12": Attack(
         "One invoice, two accounts",

@@ -1,15 +1,22 @@
-"""A test that asks for `rig` runs on every backend, one that asks for `sandbox` on that."""
+"""A test that asks for `rig` runs on every backend, for `any_rig` on the doubles of the tests
+too, and one that asks for `sandbox` on that."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.backends.contract import RIGS, Rig, open_rig
+from tests.backends.contract import DOUBLES, RIGS, Rig, open_rig
 from tests.backends.rig_sandbox import SandboxRig, sandbox_rig
 
 
 @pytest.fixture(params=sorted(RIGS))
 async def rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
+    async with open_rig(request.param) as opened:
+        yield opened
+
+
+@pytest.fixture(params=sorted(RIGS | DOUBLES))
+async def any_rig(request: pytest.FixtureRequest) -> AsyncIterator[Rig]:
     async with open_rig(request.param) as opened:
         yield opened
 

@@ -41,6 +41,35 @@ class SandboxRig:
     async def pay_from_outside(self, invoice: str, amount_msat: int | None = None) -> None:
         await self.backend.command("pay", {"invoice": invoice, "amount_msat": amount_msat})
 
+    async def mine(self, blocks: int) -> None:
+        await self.backend.command("mine", {"blocks": blocks})
+
+    async def outside_pubkey(self) -> str:
+        return str((await self.show())["outside_pubkey"])
+
+    async def keysend_from_outside(self, amount_msat: int, tlvs: Mapping[int, bytes]) -> None:
+        records = [{"type": type_, "value": value.hex()} for type_, value in tlvs.items()]
+        await self.backend.command(
+            "keysend", {"amount_msat": amount_msat, "tlv_records": records}
+        )
+
+    async def make_outside_offer(
+        self,
+        amount_msat: int | None,
+        *,
+        expiry_s: int | None = None,
+        hold: bool = False,
+        fail: bool = False,
+    ) -> str:
+        made = await self.backend.command(
+            "offer",
+            {"amount_msat": amount_msat, "expiry_s": expiry_s, "hold": hold, "fail": fail},
+        )
+        return str(made["offer"])
+
+    async def pay_offer_from_outside(self, offer: str, amount_msat: int | None = None) -> None:
+        await self.backend.command("pay-offer", {"offer": offer, "amount_msat": amount_msat})
+
     async def show(self) -> Mapping[str, object]:
         return await self.backend.command("show", {})
 

@@ -1,32 +1,34 @@
 """The contract of `nwc_service.backend`, on every installed backend."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
 from importlib.metadata import entry_points
 
 import pytest
+from coincurve import PublicKey
 
 from nwc_service.backend import (
     ENTRY_POINT_GROUP,
     Cap,
     Cursor,
     InvoiceReport,
-    KeysendRequest,
     LightningBackend,
     PaymentReport,
     Unsupported,
 )
-from nwc_service.wallet.units import Msat, Preimage
 from tests.backends.contract import (
     AMOUNT_MSAT,
-    MAX_FEE_MSAT,
     NOBODYS_HASH,
     RIGS,
     Rig,
+    a_keysend,
     a_request,
     a_spec,
+    an_offer_spec,
     needs,
     ref,
     settled_report,
+    unmined,
 )
 
 
@@ -39,7 +41,7 @@ def test_every_installed_backend_has_a_rig() -> None:
 async def test_start_may_be_repeated(rig: Rig) -> None:
     first = await rig.backend.start()
 
-    assert await rig.backend.start() == first
+    assert unmined(await rig.backend.start()) == unmined(first)
 
 
 async def test_the_history_of_receipts_lists_each_once(rig: Rig) -> None:
@@ -90,21 +92,13 @@ async def test_another_start_finds_everything_as_it_was(rig: Rig) -> None:
 
     await rig.reopen()
 
-    assert await rig.backend.start() == info
+    assert unmined(await rig.backend.start()) == unmined(info)
     assert await rig.backend.balance() == balance
     assert await rig.backend.lookup_payment(ref(request)) == outcome
     assert await rig.backend.lookup_invoice(made.payment_hash) == made
 
 
-KEYSEND = KeysendRequest(
-    our_id="keysend",
-    destination="02" + "11" * 32,
-    amount_msat=Msat(AMOUNT_MSAT),
-    preimage=Preimage("12" * 32),
-    tlvs={},
-    max_fee_msat=MAX_FEE_MSAT,
-    timeout_s=1.0,
-)
+KEYSEND = a_keysend("02" + "11" * 32)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +111,12 @@ KEYSEND = KeysendRequest(
         ),
         pytest.param(Cap.DECODE, lambda b: b.decode("lnbc1"), id="decode"),
         pytest.param(Cap.KEYSEND, lambda b: b.pay(KEYSEND), id="keysend"),
+        pytest.param(
+            Cap.BOLT12_SEND,
+            lambda b: b.fetch_invoice("lno1", amount_msat=None, payer_note=None),
+            id="fetch-invoice",
+        ),
+        pytest.param(Cap.BOLT12_RECEIVE, lambda b: b.create_offer(an_offer_spec()), id="offer"),
         pytest.param(
             Cap.CANCEL_INVOICE, lambda b: b.cancel_invoice(NOBODYS_HASH), id="cancel-invoice"
         ),
@@ -147,6 +147,31 @@ async def test_what_a_backend_cannot_do_it_refuses_before_any_io(
 
     with pytest.raises(Unsupported):
         await call(rig.backend)
+
+
+@pytest.mark.parametrize("message", ["hello", "", "\u00fc\U0001f980", "x" * 10_000])
+async def test_a_signature_is_of_the_nodes_key_in_the_form_of_other_nodes(
+    rig: Rig, message: str
+) -> None:
+    needs(rig, Cap.SIGN)
+    info = await rig.backend.start()
+
+    signature = await rig.backend.sign_message(message)
+
+    assert signer(message, signature) == info.pubkey
+
+
+def signer(message: str, signature: str) -> str:
+    """Whose zbase32 this is, as LND's `verifymessage` finds out."""
+    alphabet = "ybndrfg8ejkmcpqxot1uwisza345h769"
+    value = 0
+    for char in signature:
+        value = value << 5 | alphabet.index(char)
+    header, *compact = value.to_bytes(65, "big")
+    digest = sha256(sha256(b"Lightning Signed Message:" + message.encode()).digest())
+    recoverable = bytes(compact) + bytes([header - 31])
+    key = PublicKey.from_signature_and_message(recoverable, digest.digest(), hasher=None)
+    return key.format().hex()
 
 
 async def test_a_command_of_nobody_is_unsupported(rig: Rig) -> None:

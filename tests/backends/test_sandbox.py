@@ -103,6 +103,8 @@ async def test_the_outside_books_say_what_was_received_and_paid(sandbox: Sandbox
     shown = await sandbox.show()
 
     assert shown == {
+        "outside_pubkey": bolt11.decode(request.invoice).payee,
+        "block_height": (await sandbox.backend.start()).block_height,
         "received_msat": AMOUNT_MSAT,
         "paid_msat": 2_000,
         "node_available_msat": START_MSAT + 2_000 - AMOUNT_MSAT - 5_000,
@@ -113,6 +115,8 @@ async def test_the_outside_books_say_what_was_received_and_paid(sandbox: Sandbox
                 "amount_msat": 2_000,
                 "fee_msat": 0,
                 "state": "settled",
+                "tlv_records": None,
+                "payer_note": None,
             },
             {
                 "payment_hash": request.payment_hash,
@@ -120,6 +124,8 @@ async def test_the_outside_books_say_what_was_received_and_paid(sandbox: Sandbox
                 "amount_msat": AMOUNT_MSAT,
                 "fee_msat": 5_000,
                 "state": "settled",
+                "tlv_records": None,
+                "payer_note": None,
             },
         ],
     }

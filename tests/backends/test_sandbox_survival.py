@@ -22,6 +22,7 @@ from tests.backends.contract import (
     NOBODYS_HASH,
     a_request,
     eventually,
+    unmined,
     watch_until,
 )
 from tests.backends.rig_sandbox import START_MSAT, SandboxRig, states
@@ -92,7 +93,7 @@ async def test_both_nodes_keep_their_keys(sandbox: SandboxRig) -> None:
     await sandbox.reopen()
 
     assert bolt11.decode(await sandbox.make_outside_invoice(1_000)).payee == before
-    assert await sandbox.backend.start() == info
+    assert unmined(await sandbox.backend.start()) == unmined(info)
 
 
 async def test_two_sandboxes_are_two_networks(sandbox: SandboxRig, tmp_path: Path) -> None:

@@ -20,12 +20,15 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FailReason,
+    FetchedInvoice,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
     KeysendRequest,
     NodeInfo,
     NotSent,
+    OfferReport,
+    OfferSpec,
     Outcome,
     PaymentKind,
     PaymentRef,
@@ -91,6 +94,14 @@ class ChaosBackend:
 
     async def decode(self, invoice: str) -> Decoded:
         return Decoded(**await self._ask("decode", invoice=invoice))
+
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        raise Unsupported("no offers")
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        raise Unsupported("no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

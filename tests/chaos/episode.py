@@ -34,8 +34,10 @@ EPOCH_S = 150
 """Requests that nobody has taken are too old for the relay after five minutes."""
 JUMP_S = max(EXPIRIES_S) + 400
 CALM_S = 30.0
-STILL_S = 30.0
-"""When nothing has changed for so long, nothing will."""
+STILL_S = 8.0
+"""When nothing has changed for so long on an idle machine, nothing will."""
+PATIENCE = 15
+"""So many times longer, where no bug was sown: the machine may be busy."""
 REPEAT_S = 0.5
 LOOKS = 20
 STUCK_S = 10
@@ -315,8 +317,9 @@ class Episode:
         await self._outside.call("heal")
         await self._let_time_pass()
         async with self._calm_life(is_quick=True), self._apps.connected() as link:
+            still_s = STILL_S * (1 if self._spec.sabotage else PATIENCE)
             changed_at, verdict = time.monotonic(), Verdict(unanswered=1)
-            while not verdict.is_clean and time.monotonic() < changed_at + STILL_S:
+            while not verdict.is_clean and time.monotonic() < changed_at + still_s:
                 await asyncio.sleep(0.3)
                 await self._operator.resume(BACKEND)
                 await self._apps.fetch(link, list(self._apps.unanswered))

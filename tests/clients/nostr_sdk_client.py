@@ -22,11 +22,13 @@ MAX_NOTIFICATIONS = 1000
 
 @asynccontextmanager
 async def nostr_sdk_client(
-    uri: str, *, timeout_s: float = TIMEOUT_S
+    uri: str, *, timeout_s: float | None = TIMEOUT_S
 ) -> AsyncIterator["NostrSdkClient"]:
-    """The library itself would wait 10 s for an answer, to whatever method."""
+    """With None the library waits as long as it does by itself: 10 s, to whatever method."""
     parsed = sdk.NostrWalletConnectUri.parse(uri)
-    builder = sdk.NostrWalletConnectBuilder(parsed).timeout(timedelta(seconds=timeout_s))
+    builder = sdk.NostrWalletConnectBuilder(parsed)
+    if timeout_s is not None:
+        builder = builder.timeout(timedelta(seconds=timeout_s))
     client = NostrSdkClient(builder.build(), parsed)
     try:
         yield client
@@ -107,6 +109,9 @@ CALLS: dict[str, Call] = {
     "list_transactions": lambda nwc, params: nwc.list_transactions(
         _record(sdk.ListTransactionsRequest, _list_params(params))
     ),
+    "pay_keysend": lambda nwc, params: nwc.pay_keysend(
+        _record(sdk.PayKeysendRequest, _keysend_params(params))
+    ),
 }
 
 
@@ -123,6 +128,12 @@ def _list_params(params: JsonObject) -> JsonObject:
     if "type" in bound:
         bound["transaction_type"] = sdk.TransactionType[bound.pop("type").upper()]
     return bound
+
+
+def _keysend_params(params: JsonObject) -> JsonObject:
+    records = params.get("tlv_records", [])
+    tlvs = [sdk.KeysendTlvRecord(tlv_type=one["type"], value=one["value"]) for one in records]
+    return params | {"tlv_records": tlvs}
 
 
 def _client_error(text: str) -> ClientError:
@@ -168,6 +179,7 @@ RECORDS = (
     sdk.GetBalanceResponse,
     sdk.MakeInvoiceResponse,
     sdk.PayInvoiceResponse,
+    sdk.PayKeysendResponse,
     sdk.LookupInvoiceResponse,
 )
 CONVERSIONS: list[tuple[Any, Callable[[Any], object]]] = [

@@ -1,11 +1,13 @@
 """The info event: its content, and each of its tags as one string."""
 
+import pytest
+
 from nwc_service.nip47 import info
 from nwc_service.nip47.kinds import Encryption, NotificationType
 from tests.core.samples import a_connection
 
 METHODS = ["pay_invoice", "get_info"]
-BOTH = frozenset(NotificationType)
+ALL = frozenset(NotificationType)
 
 
 def test_methods_are_separated_by_single_spaces() -> None:
@@ -15,13 +17,13 @@ def test_methods_are_separated_by_single_spaces() -> None:
 
 
 def test_notifications_are_marked_beside_the_methods() -> None:
-    connection = a_connection(notifications=BOTH)
+    connection = a_connection(notifications=ALL)
 
     assert info.content(connection, METHODS) == "pay_invoice get_info notifications"
 
 
 def test_every_list_is_one_string() -> None:
-    tags = info.tags(a_connection(notifications=BOTH))
+    tags = info.tags(a_connection(notifications=ALL), ["list_transactions"])
 
     assert tags == (
         ("encryption", "nip44_v2 nip04"),
@@ -32,12 +34,37 @@ def test_every_list_is_one_string() -> None:
 
 
 def test_without_notifications_there_is_no_tag_of_them() -> None:
-    tags = info.tags(a_connection(notifications=frozenset()))
+    tags = info.tags(a_connection(notifications=frozenset()), METHODS)
 
     assert [tag[0] for tag in tags] == ["encryption", "extensions", "p"]
 
 
 def test_the_schemes_are_those_of_the_connection() -> None:
-    names = [info.tags(a_connection(encryption=(scheme,)))[0] for scheme in Encryption]
+    names = [info.tags(a_connection(encryption=(scheme,)), METHODS)[0] for scheme in Encryption]
 
     assert names == [("encryption", "nip44_v2"), ("encryption", "nip04")]
+
+
+@pytest.mark.parametrize(
+    ("methods", "numbers"),
+    [
+        pytest.param(["make_offer"], ["02", "06"], id="offers-that-cannot-be-looked-up"),
+        pytest.param([], ["02", "06"], id="none"),
+        pytest.param(["make_hold_invoice", "pay_keysend"], ["02", "03", "04", "06"], id="some"),
+        pytest.param(["lookup_payment", "make_offer", "pay"], ["02", "06", "09", "12", "321"]),
+    ],
+)
+def test_an_extension_is_named_where_the_connection_has_a_method_of_it(
+    methods: list[str], numbers: list[str]
+) -> None:
+    assert info.extensions(a_connection(notifications=ALL), methods) == numbers
+
+
+def test_hold_invoice_accepted_is_named_only_where_hold_invoices_can_be_made() -> None:
+    connection = a_connection(notifications=ALL)
+
+    without = info.notifications(connection, METHODS)
+    with_it = info.notifications(connection, ["make_hold_invoice"])
+
+    assert without == ["payment_received", "payment_sent"]
+    assert with_it == ["hold_invoice_accepted", *without]

@@ -9,11 +9,14 @@ from nwc_service.backend import (
     Balance,
     Cursor,
     Decoded,
+    FetchedInvoice,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
     KeysendRequest,
     NodeInfo,
+    OfferReport,
+    OfferSpec,
     Outcome,
     PaymentKind,
     PaymentRef,
@@ -87,6 +90,14 @@ class HostileBackend:
         reading = self.node.decode(invoice)
         await asyncio.sleep(CALL_S)
         return reading
+
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        raise Unsupported("no offers")
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        raise Unsupported("no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         if isinstance(request, KeysendRequest):

@@ -29,15 +29,22 @@ KEYS = [
     "encryption",
     "budget",
     "max_payment_msat",
+    "internal_only",
+    "destinations",
+    "lud16",
+    "metadata",
+    "parent_id",
     "created_at",
     "expires_at",
     "revoked",
 ]
 READ = ["get_balance", "get_info", "list_transactions", "lookup_invoice"]
-RECEIVE = sorted([*READ, "make_invoice"])
-FULL = sorted([*RECEIVE, "pay_invoice"])
+HOLD = ["make_hold_invoice", "settle_hold_invoice", "cancel_hold_invoice"]
+RECEIVE = sorted([*READ, *HOLD, "make_invoice"])
+FULL = sorted([*RECEIVE, "multi_pay_invoice", "pay_invoice"])
 
 CLIENT_PUBKEY = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+NODES = [f"02{CLIENT_PUBKEY}", f"03{CLIENT_PUBKEY}"]
 DAY_S = 86_400
 
 
@@ -77,10 +84,16 @@ async def test_a_connection_by_default_may_do_everything_without_limits(
     assert created["account"] == account
     assert created["app"] == "an app"
     assert created["scopes"] == FULL
-    assert created["notifications"] == ["payment_received", "payment_sent"]
+    assert created["notifications"] == [
+        "hold_invoice_accepted",
+        "payment_received",
+        "payment_sent",
+    ]
     assert created["encryption"] == ["nip44_v2", "nip04"]
     assert abs(created["created_at"] - time.time()) < 10
-    assert {created[name] for name in ("budget", "max_payment_msat", "expires_at")} == {None}
+    unlimited = ("budget", "max_payment_msat", "expires_at", "lud16", "metadata", "parent_id")
+    assert {created[name] for name in unlimited} == {None}
+    assert (created["internal_only"], created["destinations"]) == (False, [])
     assert created["revoked"] is False
 
 
@@ -156,7 +169,7 @@ async def test_what_is_no_public_key_is_refused_and_not_repeated(
     ("scopes", "granted"),
     [
         pytest.param("read", READ, id="read"),
-        pytest.param("receive", RECEIVE, id="receive"),
+        pytest.param("receive", sorted([*RECEIVE, "receive"]), id="receive"),
         pytest.param("full", FULL, id="full"),
         pytest.param("pay_invoice", ["pay_invoice"], id="a-method"),
         pytest.param(
@@ -238,6 +251,37 @@ async def test_a_payment_may_be_capped(create: Creator) -> None:
     assert created["max_payment_msat"] == 5_000
 
 
+async def test_a_connection_may_pay_inside_only_or_certain_nodes_only(create: Creator) -> None:
+    nodes = ["--destination", NODES[0], "--destination", NODES[1], "--destination", NODES[0]]
+
+    inside = await create.json("--internal-only")
+    certain = await create.json(*nodes)
+
+    assert (inside["internal_only"], inside["destinations"]) == (True, [])
+    assert (certain["internal_only"], certain["destinations"]) == (False, NODES)
+
+
+async def test_a_lightning_address_is_in_the_uri(create: Creator) -> None:
+    """protocol.md 1.3: "`lud16` recommended"."""
+    created = await create.json("--lud16", "alice+tips@example.org:8080")
+
+    assert created["lud16"] == "alice+tips@example.org:8080"
+    assert created["uri"].endswith("&lud16=alice%2Btips%40example.org%3A8080")
+
+
+async def test_metadata_is_any_object(create: Creator) -> None:
+    created = await create.json("--metadata", '{"app": {"id": [1, "☕"]}}')
+
+    assert created["metadata"] == {"app": {"id": [1, "☕"]}}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", "{", "tea"])
+async def test_what_is_no_object_is_a_usage_error(text: str, create: Creator) -> None:
+    said = await create.usage(f"--metadata={text}")
+
+    assert "JSON object" in said
+
+
 @pytest.mark.parametrize(
     ("duration", "length_s"),
     [("90s", 90), ("15m", 900), ("12h", 12 * 3600), ("30d", 30 * DAY_S)],
@@ -270,7 +314,7 @@ async def test_relays_of_its_own_are_what_the_uri_shows(create: Creator) -> None
     [
         pytest.param(["--scopes", "foo"], "'foo'", id="unknown-scope"),
         pytest.param(["--scopes", ""], "scope", id="no-scope"),
-        pytest.param(["--scopes", "create_connection"], "scope", id="no-such-method-yet"),
+        pytest.param(["--scopes", "pay_offer"], "scope", id="no-such-method"),
         pytest.param(["--notifications", "foo"], "notifications", id="unknown-notification"),
         pytest.param(["--encryption", "rot13"], "encryption", id="unknown-encryption"),
         pytest.param(["--encryption", ""], "encryption", id="no-encryption"),
@@ -292,6 +336,19 @@ async def test_relays_of_its_own_are_what_the_uri_shows(create: Creator) -> None
             [f"--relay=ws://relay{number}.example" for number in range(9)],
             "relays",
             id="too-many-relays",
+        ),
+        pytest.param(["--destination", CLIENT_PUBKEY], "destination", id="32-byte-node"),
+        pytest.param(["--destination", f"04{CLIENT_PUBKEY}"], "destination", id="no-node-key"),
+        pytest.param(
+            ["--destination", f"02{'ff' * 32}"], "destination", id="node-off-the-curve"
+        ),
+        pytest.param(["--destination", ""], "destination", id="no-node"),
+        pytest.param([f"--destination={NODES[0]}"] * 101, "destinations", id="too-many-nodes"),
+        pytest.param(["--lud16", "alice"], "lud16", id="no-domain"),
+        pytest.param(["--lud16", "a@b c"], "lud16", id="space-in-address"),
+        pytest.param(["--lud16", ""], "lud16", id="no-address"),
+        pytest.param(
+            ["--metadata", f'{{"a": "{"x" * 4096}"}}'], "metadata", id="long-metadata"
         ),
         pytest.param(["--app", ""], "app", id="no-name"),
         pytest.param(["--app", "x" * 129], "app", id="long-name"),

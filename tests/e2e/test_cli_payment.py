@@ -30,7 +30,10 @@ KEYS = [
     "created_at",
     "settled_at",
 ]
-BOOKED_KEYS = ["payment_hash", "direction", "amount_msat", "fee_msat", "state"]
+BOOKED_KEYS = [
+    *("payment_hash", "direction", "amount_msat", "fee_msat", "state"),
+    *("tlv_records", "payer_note"),
+]
 NOBODYS_HASH = "ab" * 32
 
 
@@ -192,7 +195,10 @@ async def test_the_books_of_the_outside_node_have_every_payment(
 
     books = await cli.json("sandbox", "show")
 
-    assert list(books) == ["received_msat", "paid_msat", "node_available_msat", "payments"]
+    assert list(books) == [
+        *("outside_pubkey", "block_height"),
+        *("received_msat", "paid_msat", "node_available_msat", "payments"),
+    ]
     assert books["received_msat"] == before["received_msat"] + 21_000
     assert books["paid_msat"] == before["paid_msat"] + 5_000
     moved_msat = 5_000 - 21_000 - 1_000
@@ -206,6 +212,8 @@ async def test_the_books_of_the_outside_node_have_every_payment(
             "amount_msat": 21_000,
             "fee_msat": 1_000,
             "state": "settled",
+            "tlv_records": None,
+            "payer_note": None,
         },
         {
             "payment_hash": bolt11.decode(invoice).payment_hash,
@@ -213,6 +221,8 @@ async def test_the_books_of_the_outside_node_have_every_payment(
             "amount_msat": 5_000,
             "fee_msat": 0,
             "state": "settled",
+            "tlv_records": None,
+            "payer_note": None,
         },
     ]
 

@@ -60,6 +60,14 @@ MAKE_INVOICE = (
     "after_invoice_store",
     "after_publish",
 )
+MAKE_OFFER = (
+    "in_offer_claim",
+    "after_offer_claim",
+    "after_offer_created",
+    "in_offer_store",
+    "after_offer_store",
+    "after_publish",
+)
 RECEIVE = ("before_credit", "in_credit", "after_credit", "after_publish")
 
 Answers = dict[str, JsonObject]
@@ -88,7 +96,9 @@ async def bank(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
     async with service_process(tmp_path_factory.mktemp("kill") / "data") as service:
         for name in ("alice", "bob"):
             await service.create_account(name, credit_msat=CREDIT_MSAT)
-        yield Bank(service, await service.connect("alice"), await service.connect("bob"))
+        alice = await service.connect("alice", scopes="all")
+        bob = await service.connect("bob", scopes="all")
+        yield Bank(service, alice, bob)
 
 
 # --- one payment, killed again and again
@@ -198,6 +208,52 @@ async def test_an_invoice_survives_a_kill_at_every_point_and_so_does_its_payment
     ]
     credited = "SELECT amount_msat FROM receipt WHERE payment_hash = ?"
     assert rows(service, credited, made["payment_hash"]) == [(AMOUNT_MSAT,)]
+    await bank.check()
+
+
+@pytest.mark.attack("A15")
+async def test_an_offer_survives_a_kill_at_every_point_and_so_does_its_payment(
+    bank: Bank,
+) -> None:
+    service, before = bank.service, await bank.balances()
+    event, answer = await request_over_crashes(
+        bank, bank.bob, "make_offer", {"description": "killed"}, points=MAKE_OFFER
+    )
+    orders = [{"offer": answer["result"]["offer"], "amount_msat": AMOUNT_MSAT}]
+
+    async def pay_from_outside() -> Answers:
+        with suppress(httpx.TransportError):
+            while orders:  # once, for an offer can be paid again
+                await service.sandbox("pay-offer", **orders.pop())
+        await service.wait()
+        return {}
+
+    await die_at_each(service, RECEIVE, pay_from_outside)
+
+    async with raw_client(bank.bob) as bob:
+        looked_up = await bob.request(
+            "lookup_payment",
+            {"payment_type": "bolt12", "lookup": {"offer_id": answer["result"]["offer_id"]}},
+        )
+    assert looked_up.result["state"] == "settled"
+    assert await bank.balances() == (before[0], before[1] + AMOUNT_MSAT)
+    made = rows(service, "SELECT state FROM offer WHERE request_id = ?", event.id)
+    assert made == [("ACTIVE",)]
+    await bank.check()
+
+
+@pytest.mark.attack("A25")
+async def test_a_payment_of_an_offer_survives_a_kill_at_every_point(bank: Bank) -> None:
+    service, before = bank.service, await bank.balances()
+    offer = (await service.sandbox("offer", amount_msat=AMOUNT_MSAT))["offer"]
+
+    _, answer = await request_over_crashes(
+        bank, bank.alice, "pay", {"payment": f"bitcoin:?lno={offer}"}, points=PAY_OUTSIDE
+    )
+
+    assert answer["result"]["fees_paid"] == FEE_MSAT
+    assert await sends_of(service, answer["result"]["payment_hash"]) == ["settled"]
+    assert await bank.balances() == (before[0] - AMOUNT_MSAT - FEE_MSAT, before[1])
     await bank.check()
 
 

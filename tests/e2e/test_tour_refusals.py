@@ -10,7 +10,7 @@ import pytest
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.units import Msat, PaymentHash
 from tests.clients.client import ClientError
-from tests.demo.parties import ALBY, Clients, Party
+from tests.demo.parties import Clients, Party
 from tests.demo.sandbox import SandboxOutside
 from tests.e2e.conftest import CREDIT_MSAT, Flavour, join, node_holds, node_rows, proves
 from tests.e2e.service import ServiceProcess
@@ -69,31 +69,6 @@ async def test_a_connection_does_what_it_was_granted_and_no_more(
         "list_transactions",
     }
     assert await untouched(service, alice)
-
-
-@pytest.mark.real
-@pytest.mark.parametrize(
-    ("method", "params"),
-    [
-        pytest.param("get_budget", {}, id="get_budget"),
-        pytest.param("sign_message", {"message": "hello"}, id="sign_message"),
-        pytest.param(
-            "pay_keysend", {"amount": 1_000, "pubkey": "02" + "ab" * 32}, id="pay_keysend"
-        ),
-        pytest.param(
-            "make_hold_invoice", {"amount": 1_000, "payment_hash": "ab" * 32}, id="hold"
-        ),
-    ],
-)
-async def test_a_method_that_does_not_exist_here_is_said_not_to(
-    method: str, params: dict[str, object], service: ServiceProcess, opened: Clients
-) -> None:
-    carol = await join(service, opened, flavour=Flavour(ALBY), credit_msat=CREDIT_MSAT)
-
-    with pytest.raises(ClientError) as refused:
-        await carol.client.request(method, params)
-
-    assert refused.value.code == "NOT_IMPLEMENTED"
 
 
 async def test_a_budget_counts_fees_and_is_never_exceeded(

@@ -19,6 +19,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FailReason,
+    FetchedInvoice,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -26,6 +27,8 @@ from nwc_service.backend import (
     KeysendRequest,
     NodeInfo,
     NotSent,
+    OfferReport,
+    OfferSpec,
     Outcome,
     PaymentKind,
     PaymentRef,
@@ -96,6 +99,14 @@ class TinyBackend:
 
     async def decode(self, invoice: str) -> Decoded:
         raise Unsupported("it reads no invoices")
+
+    async def fetch_invoice(
+        self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
+    ) -> FetchedInvoice:
+        raise Unsupported("no offers")
+
+    async def create_offer(self, spec: OfferSpec) -> OfferReport:
+        raise Unsupported("no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         return NotSent(FailReason.UNSUPPORTED)

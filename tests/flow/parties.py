@@ -66,11 +66,15 @@ class Relay:
         self.is_up = True
         self.taken: list[Event] = []
         self.refused: list[Event] = []
+        self.announced: list[Connection] = []
 
     async def publish(self, connection: Connection, event: Event) -> bool:
         await asyncio.sleep(0)
         (self.taken if self.is_up else self.refused).append(event)
         return self.is_up
+
+    async def announce(self, connection: Connection) -> None:
+        self.announced.append(connection)
 
 
 class Interruption(Protocol):

@@ -16,7 +16,7 @@ from nwc_service.backend import (
     InvoiceSpec,
     NotSent,
 )
-from nwc_service.methods import pay_invoice
+from nwc_service.methods import invoice_payment
 from nwc_service.nostr.event import Event
 from nwc_service.wallet.errors import ErrorCode
 from nwc_service.wallet.outcome import FailReason
@@ -184,7 +184,7 @@ async def test_a_node_that_says_nothing_is_given_up(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(backend, "decode", hang)
-    monkeypatch.setattr(pay_invoice, "DECODE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(invoice_payment, "DECODE_TIMEOUT_S", 0.01)
 
     assert await refused(world, alice, an_invoice(world)) == NOT_REACHED
 

@@ -327,7 +327,7 @@ def _world(
         directory=directory,
         spawn=tasks.spawn,
     )
-    flow = build_flow(edges, publish=relay.publish, clock=clock)
+    flow = build_flow(edges, publish=relay.publish, announce=relay.announce, clock=clock)
     return World(
         edges=edges,
         flow=flow,

@@ -87,9 +87,12 @@ DROPPED: dict[str, dict[str, object]] = {
     "empty": {},
     "4097-characters": sized(4097),
     "40000-characters": sized(40_000),
+    "a-number-of-100-digits": {"number": 10**100},
+}
+# Not JSON that this service reads at all.
+REFUSED: dict[str, dict[str, object]] = {
     "a-lone-surrogate": {"comment": "\ud800"},
     "a-lone-surrogate-in-a-key": {"\ud800": 1},
-    "a-number-of-100-digits": {"number": 10**100},
     "300-levels": {"deep": DEEP},
 }
 
@@ -117,6 +120,16 @@ async def test_metadata_too_long_or_unstorable_is_dropped_and_the_request_procee
 
     assert made.error_code is None
     assert "metadata" not in made.result
+
+
+@pytest.mark.parametrize("metadata", REFUSED.values(), ids=REFUSED)
+async def test_metadata_that_no_strict_parser_reads_is_refused_with_its_request(
+    metadata: dict[str, object], client: Client
+) -> None:
+    made = await client.request("make_invoice", {"amount": 1_000, "metadata": metadata})
+
+    assert made.payload["result_type"] == ""
+    assert made.error_code == "OTHER"
 
 
 @pytest.mark.attack("A20")

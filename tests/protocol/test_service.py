@@ -20,6 +20,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GET_INFO = '{"method": "get_info"}'
 STRANGER = Keypair(b"\x07" * 32)
+FULL_METHODS = (
+    "pay_invoice multi_pay_invoice make_invoice make_hold_invoice settle_hold_invoice"
+    " cancel_hold_invoice lookup_invoice list_transactions get_balance get_info"
+)
 SIX_METHODS = "pay_invoice make_invoice lookup_invoice list_transactions get_balance get_info"
 
 
@@ -69,11 +73,11 @@ def tagged(client: RawClient, *tags: tuple[str, str]) -> Event:
     [
         pytest.param(
             {},
-            f"{SIX_METHODS} notifications",
+            f"{FULL_METHODS} notifications",
             {
                 "encryption": "nip44_v2 nip04",
-                "notifications": "payment_received payment_sent",
-                "extensions": "02 05 06",
+                "notifications": "hold_invoice_accepted payment_received payment_sent",
+                "extensions": "02 03 05 06",
             },
             id="full",
         ),

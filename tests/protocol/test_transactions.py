@@ -310,6 +310,44 @@ async def test_the_fattest_row_that_can_be_stored_fits_alone(client: Client) -> 
     assert len(await client.transactions()) == 1
 
 
+async def test_the_fattest_payment_of_an_offer_fits_alone_without_what_is_optional(
+    client: Client,
+) -> None:
+    """NWC-12: "each BOLT12 transaction item MUST include" `details`, of which `payment_hash`
+    and `offer_id` are required."""
+    fat = orjson.dumps({"comment": "😀" * 4_080}).decode()
+    of_offer = {"offer": "l" * 7_089, "bolt12_id": "ab" * 32, "payer_note": "\x01" * 640}
+    await store_payments(
+        client, 1, description="\x01" * 639, metadata=fat, invoice="l" * 7_089, **of_offer
+    )
+
+    [row] = await client.transactions()
+
+    assert set(row["details"]) == {"payment_hash", "offer_id"}
+    assert len((await client.request("list_transactions")).event.to_json()) <= 65_536
+
+
+async def test_a_keysend_is_listed_once_settled_and_has_no_expiry(client: Client) -> None:
+    """NWC-05: `expires_at` is "invoice expiration time, optional if not applicable"."""
+    account_id = client.connection.account_id
+    received = an_invoice(
+        invoice_id=f"keysend-{account_id}",
+        account_id=account_id,
+        payment_hash=f"keysend-{account_id}",
+        invoice="",
+        state=InvoiceState.SETTLED,
+        received_msat=5,
+        settled_at=LONG_AGO,
+    )
+    await client.wallet.db.write(lambda tx: invoices.insert(tx, received))
+    await store_payments(client, 1, invoice="")
+
+    for params in ({}, {"unpaid": True}, {"unpaid_incoming": True}):
+        rows = await client.transactions(**params)
+        assert sorted(row["type"] for row in rows) == ["incoming", "outgoing"]
+        assert [row for row in rows if "expires_at" in row] == []
+
+
 async def test_get_balance_is_what_can_be_spent(client: Client) -> None:
     async with client.holding(1_000_000):
         opened = await client.request("get_balance")

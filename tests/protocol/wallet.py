@@ -131,7 +131,9 @@ class WalletInProcess:
         self._clients: dict[str, Client] = {}
         self._seen: set[str] = set()
         edges = replace(edges, spawn=self._spawn)
-        self._flow = build_flow(edges, publish=self._publish, clock=self.clock)
+        self._flow = build_flow(
+            edges, publish=self._publish, announce=_announce, clock=self.clock
+        )
         self.db = edges.db
         self.directory = edges.directory
         self.backend = cast("SandboxBackend", edges.backends[BackendName("sandbox")])
@@ -166,7 +168,9 @@ class WalletInProcess:
         return name
 
     async def connect(self, account: str | None = None, **wishes: Any) -> Client:
-        """A client of a new connection, on an account with plenty of money unless named."""
+        """A client of a new connection, on an account with plenty of money unless named, that
+        may do everything unless wished otherwise."""
+        wishes = {"scopes": "all", **wishes}
         account = account or await self.account()
         created = await self._connections.create(Wish(account=account, app="a test", **wishes))
         client = Client(

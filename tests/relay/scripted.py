@@ -96,7 +96,7 @@ class Service:
 
     @asynccontextmanager
     async def connected_to(
-        self, url: str, *, now: Callable[[], float] = time.time
+        self, url: str, *, keeps_up: bool = False, now: Callable[[], float] = time.time
     ) -> AsyncIterator[RelayConnection]:
         connection = RelayConnection(
             url,
@@ -104,6 +104,7 @@ class Service:
             on_event=self.on_event,
             on_open=self.on_open,
             auth_keys=self.auth_keys,
+            keeps_up=keeps_up,
             now=now,
             clock=lambda: self.clock_s,
             sleep=self.sleep,

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from nwc_service.nostr.filter import Filter
 from nwc_service.nostr.keys import Keypair
 from nwc_service.relay.connection import PublishResult
 from tests.relay.raw import OTHER_WALLET, WALLET, a_request, a_response
@@ -216,3 +217,127 @@ async def test_a_subscription_closed_before_authentication_is_opened_by_it(reaso
         is_subscribed = connection.is_subscribed
 
     assert is_subscribed
+
+
+def asks_for(*wallets: Keypair) -> dict[str, list[Filter]]:
+    keys = frozenset(wallet.public_key for wallet in wallets)
+    return {"requests": [Filter(kinds=frozenset({23194}), tags={"p": keys})]}
+
+
+def keys_of(message: list[object]) -> list[str]:
+    assert isinstance(message[2], dict)
+    keys = message[2]["#p"]
+    assert isinstance(keys, list)
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_given_up"),
+    [("restricted: not you", True), ("error: come again", False)],
+)
+async def test_restricted_after_auth_gives_up_for_that_key_alone(
+    reason: str, is_given_up: bool
+) -> None:
+    """protocol.md 3.2: "`restricted:` after AUTH = give up for that key"."""
+    asked: list[list[str]] = []
+    refused: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "pubkey": author}]:
+                    is_one = author == WALLET.public_key
+                    refused.extend([author] * is_one)
+                    await peer.send("OK", event_id, not is_one, reason if is_one else "")
+                case ["REQ", name, _] as message:
+                    asked.append(keys_of(message))
+                    await peer.send("EOSE", name)
+
+    service = Service()
+    service.keys = [WALLET, OTHER_WALLET]
+    service.wanted = dict(asks_for(WALLET, OTHER_WALLET))
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: len(asked) == 2 and connection.is_subscribed)
+        await connection.refresh()
+        await connection.publish(RESPONSE, timeout_s=0.05)
+
+    left = {OTHER_WALLET.public_key} | ({WALLET.public_key} if not is_given_up else set())
+    assert set(asked[-1]) == left
+    assert refused == [WALLET.public_key]
+
+
+async def test_with_every_key_refused_it_is_not_subscribed() -> None:
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id}]:
+                    await peer.send("OK", event_id, False, "restricted: not you")
+                case ["CLOSE", *_]:
+                    closed.set()
+
+    closed = asyncio.Event()
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await closed.wait()
+        is_subscribed = connection.is_subscribed
+
+    assert not is_subscribed
+
+
+async def test_a_new_key_is_in_no_subscription_before_it_is_authenticated() -> None:
+    """Or the relay would close the subscription that the others share with it."""
+    seen: list[tuple[object, list[str]]] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "pubkey": author}]:
+                    seen.append(("AUTH", [author]))
+                    await peer.send("OK", event_id, True, "")
+                case ["REQ", name, _] as message:
+                    seen.append(("REQ", sorted(keys_of(message))))
+                    await peer.send("EOSE", name)
+
+    service = Service()
+    service.keys = [WALLET]
+    service.wanted = dict(asks_for(WALLET))
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: len(seen) == 3 and connection.is_subscribed)
+        service.keys = [WALLET, OTHER_WALLET]
+        service.wanted = dict(asks_for(WALLET, OTHER_WALLET))
+        await connection.refresh()
+        await until(lambda: len(seen) == 5)
+
+    both = sorted([WALLET.public_key, OTHER_WALLET.public_key])
+    assert seen[3:] == [("AUTH", [OTHER_WALLET.public_key]), ("REQ", both)]
+
+
+async def test_an_event_of_a_new_key_waits_for_that_key() -> None:
+    authenticated: set[object] = set()
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "pubkey": author}]:
+                    if author == OTHER_WALLET.public_key:
+                        await asyncio.sleep(0.1)
+                    authenticated.add(author)
+                    await peer.send("OK", event_id, True, "")
+                case ["EVENT", {"id": event_id, "pubkey": author}]:
+                    known = author in authenticated
+                    await peer.send("OK", event_id, known, "" if known else "auth-required: ?")
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: WALLET.public_key in authenticated)
+        service.keys = [WALLET, OTHER_WALLET]
+        await connection.refresh()
+        got = await connection.publish(a_response(a_request(), OTHER_WALLET), timeout_s=5)
+
+    assert got.accepted

@@ -81,7 +81,7 @@ class Life:
             directory=self.directory,
             spawn=self.spawn,
         )
-        flow = build_flow(edges, publish=around.publish, clock=around.clock)
+        flow = build_flow(edges, publish=around.publish, announce=_announce, clock=around.clock)
         accounts = Accounts(
             around.db, backends=around.backends, spender=flow.spender, clock=around.clock
         )
@@ -162,6 +162,10 @@ def is_expected(error: BaseException | None) -> bool:
         return False
     known = isinstance(error, DatabaseFault | BackendUnavailable | Refused | NotFound)
     return known or is_expected(error.__cause__) or is_expected(error.__context__)
+
+
+async def _announce(_connection: Connection) -> None:
+    """No app looks for an info event here."""
 
 
 async def _patiently(step: Callable[[], Awaitable[object]]) -> None:

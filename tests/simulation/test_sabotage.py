@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from nwc_service import limits, record, spend
 from nwc_service import outbox as flow_outbox
-from nwc_service import record, spend
 from nwc_service.answers import Answers
 from nwc_service.backend import LightningBackend, PayRequest
 from nwc_service.nip47.connection import Connection
@@ -177,7 +177,7 @@ def recover_no_answer(patch: Patch) -> None:
 
 
 def give_no_budget_back(patch: Patch) -> None:
-    patch.setattr(Recorder, "_give_budget_back", _nothing)
+    patch.setattr(limits, "give_back", _nothing)
 
 
 def reserve_no_fee(patch: Patch) -> None:

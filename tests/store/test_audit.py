@@ -342,9 +342,10 @@ TAMPERED = [
     ),
     tampered(
         "an-answer-to-somebody-else",
-        "INSERT INTO connection SELECT 'another', account_id, app, 'cc', client_pubkey, scopes,"
-        " notifications, encryption, relays, budget_msat, budget_renewal, max_payment_msat,"
-        " created_at, expires_at, revoked_at FROM connection",
+        "INSERT INTO connection (connection_id, account_id, app, wallet_pubkey, client_pubkey,"
+        " scopes, notifications, encryption, relays, created_at) SELECT 'another', account_id,"
+        " app, 'cc', client_pubkey, scopes, notifications, encryption, relays, created_at"
+        " FROM connection",
         "UPDATE outbox SET connection_id = 'another' WHERE event_id = 'e1'",
         finds={"I12"},
     ),

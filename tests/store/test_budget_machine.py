@@ -147,7 +147,10 @@ class BudgetMachine(RuleBasedStateMachine):
             directory=Directory(list(self.apps.values())),
             spawn=self.tasks.spawn,
         )
-        self.flow = build_flow(edges, publish=Relay().publish, clock=self.clock)
+        relay = Relay()
+        self.flow = build_flow(
+            edges, publish=relay.publish, announce=relay.announce, clock=self.clock
+        )
         await self.flow.solvency.check()
 
     def keyed(self, connection: Connection) -> Connection:

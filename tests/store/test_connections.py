@@ -31,6 +31,13 @@ BUDGET = Budget(Msat(100), Renewal.DAILY)
         pytest.param({"relays": ("wss://a.example", "ws://b/?x=1&y=,")}, id="with-relays"),
         pytest.param({"app": "Zoë's app, \"the\" 'best' \\ ☃"}, id="with-any-name"),
         pytest.param({"scopes": frozenset({"get_info"})}, id="with-one-scope"),
+        pytest.param({"internal_only": True}, id="that-pays-inside-only"),
+        pytest.param({"destinations": ("02" * 33, "03" * 33)}, id="that-pays-certain-nodes"),
+        pytest.param(
+            {"relays": ("wss://a.example",), "relays_by_user": True, "link_state": "ab" * 16},
+            id="of-a-link",
+        ),
+        pytest.param({"lud16": "a@b.example", "metadata": '{"a":1}'}, id="with-what-it-tells"),
     ],
 )
 async def test_a_connection_comes_back_as_it_was(
@@ -72,6 +79,37 @@ async def test_a_repeated_revoke_keeps_the_first_time(books: Books) -> None:
 
     found = await books.database.read(lambda tx: connections.connection(tx, ID))
     assert found == a_connection(revoked_at=NOW + 1)
+
+
+@pytest.mark.attack("A31")
+async def test_revoking_one_revokes_what_it_made_and_no_other(books: Books) -> None:
+    await books.connect()
+    for name, parent_id in (("child", ID), ("other", None), ("others-child", "other")):
+        await books.connect(connection_id=name, wallet_pubkey=name, parent_id=parent_id)
+
+    revoked = await books.database.write(lambda tx: connections.revoke(tx, ID, now=NOW + 1))
+
+    found = await books.database.read(connections.connections)
+    assert {each.connection_id for each in revoked} == {ID, "child"}
+    assert {each.connection_id: each.revoked_at for each in found} == {
+        ID: NOW + 1,
+        "child": NOW + 1,
+        "other": None,
+        "others-child": None,
+    }
+
+
+async def test_what_was_made_and_not_revoked_is_counted(books: Books) -> None:
+    await books.connect()
+    for name in ("one", "two"):
+        await books.connect(connection_id=name, wallet_pubkey=name, parent_id=ID)
+    await books.database.write(lambda tx: connections.revoke(tx, ConnectionId("one"), now=NOW))
+
+    assert await books.database.read(lambda tx: connections.child_count(tx, ID)) == 1
+    assert (
+        await books.database.read(lambda tx: connections.child_count(tx, ConnectionId("two")))
+        == 0
+    )
 
 
 @pytest.mark.parametrize(

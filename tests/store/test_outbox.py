@@ -45,7 +45,8 @@ async def unpublished(books: Books) -> list[Outgoing]:
 
 
 async def answer(books: Books) -> Outgoing | None:
-    return await books.database.read(lambda tx: outbox.answer_to(tx, "r1"))
+    found = await books.database.read(lambda tx: outbox.answers_to(tx, "r1"))
+    return found[0] if found else None
 
 
 async def test_what_is_stored_waits_in_its_order(books: Books) -> None:
@@ -54,7 +55,7 @@ async def test_what_is_stored_waits_in_its_order(books: Books) -> None:
 
 async def test_the_answer_to_a_request_is_found(books: Books) -> None:
     assert await answer(books) == ANSWER
-    assert await books.database.read(lambda tx: outbox.answer_to(tx, "r2")) is None
+    assert await books.database.read(lambda tx: outbox.answers_to(tx, "r2")) == []
 
 
 async def test_what_is_published_waits_no_more(books: Books) -> None:

@@ -7,7 +7,10 @@ from tests.store.drivers import Driver
 
 MAX = 21 * 10**17
 
-ACCOUNT = "INSERT INTO account VALUES ('{id}', '{name}', {available}, {held}, 0)"
+ACCOUNT = (
+    "INSERT INTO account (account_id, name, available_msat, held_msat, created_at)"
+    " VALUES ('{id}', '{name}', {available}, {held}, 0)"
+)
 CONNECTION = (
     "INSERT INTO connection (connection_id, account_id, app, wallet_pubkey, client_pubkey,"
     " scopes, notifications, encryption, relays, budget_msat, budget_renewal,"
@@ -18,7 +21,10 @@ ENTRY = (
     "INSERT INTO entry (kind, source, destination, amount_msat, created_at)"
     " VALUES ('credit', 'equity', 'loss', {amount}, 0)"
 )
-REQUEST = "INSERT INTO request VALUES ('{id}', '{connection}', 'm', 'nip04', 0, 0, NULL, NULL)"
+REQUEST = (
+    "INSERT INTO request (request_id, connection_id, method, encryption, created_at,"
+    " claimed_at) VALUES ('{id}', '{connection}', 'm', 'nip04', 0, 0)"
+)
 OUTBOX = (
     "INSERT INTO outbox (connection_id, request_id, event_id, event, created_at)"
     " VALUES ('connection', {request}, '{event}', 'e', 0)"

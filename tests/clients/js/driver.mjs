@@ -1,57 +1,40 @@
-// Calls unmodified NWCClients of @getalby/sdk for the Python tests.
+// Calls an unmodified client library for the Python tests: `node driver.mjs LIBRARY`, where
+// LIBRARY is the name of a module beside this file.
 //
-//   stdin:  {id, op, uri, params}                   one JSON object a line
+//   stdin:  {id, uri, options, op, params}          one JSON object a line
 //   stdout: {id, ok: true, result}
 //           {id, ok: false, error: {code, message}}
 //           {uri, notification}                     after the op `subscribe`
 //
-// `op` is a method of NWCClient, `subscribe` or `close`. It ends with its standard input.
+// The module gives `open(uri, options)`, a connection whose methods are the ops, and
+// `errorOf(error)`. Every connection has `request({method, params})`, whose method, params and
+// result have their NIP-47 names and units, and `close`. It ends with its standard input.
 
 import { createInterface } from "node:readline";
-import {
-  NWCClient,
-  Nip47TimeoutError,
-  Nip47UnexpectedResponseError,
-  Nip47WalletError,
-} from "@getalby/sdk/nwc";
 
-const clients = new Map();
+console.log = console.error; // what a library prints is not the protocol
 
-function clientOf(uri) {
-  if (!clients.has(uri)) {
-    clients.set(uri, new NWCClient({ nostrWalletConnectUrl: uri, requireSecret: true }));
-  }
-  return clients.get(uri);
+const { open, errorOf } = await import(`./${process.argv[2]}.mjs`);
+const connections = new Map();
+
+function connectionOf(uri, options) {
+  if (!connections.has(uri)) connections.set(uri, open(uri, options));
+  return connections.get(uri);
 }
 
-async function subscribe(uri, { types } = {}) {
-  const client = clientOf(uri);
-  await client.subscribeNotifications((notification) => write({ uri, notification }), types);
-  // The SDK does not wait for the relay. A relay reads one socket in order, so an answer to a
-  // later REQ says that the subscription stands.
-  await client.getWalletServiceInfo();
+async function close(uri) {
+  await connections.get(uri)?.close();
+  connections.delete(uri);
 }
 
-function close(uri) {
-  clients.get(uri)?.close();
-  clients.delete(uri);
-}
-
-async function run({ op, uri, params }) {
-  if (op === "subscribe") return subscribe(uri, params);
+async function run({ uri, options, op, params }) {
   if (op === "close") return close(uri);
-  const client = clientOf(uri);
-  if (typeof client[op] !== "function") throw new TypeError(`NWCClient has no method ${op}`);
-  return client[op](params);
-}
-
-function errorOf(error) {
-  // The SDK says INTERNAL for its own timeouts too; only a wallet's code is passed on as one.
-  if (error instanceof Nip47WalletError || error instanceof Nip47UnexpectedResponseError) {
-    return { code: error.code, message: error.message };
+  const connection = connectionOf(uri, options);
+  if (typeof connection[op] !== "function") throw new TypeError(`there is no ${op}`);
+  if (op === "subscribe") {
+    return connection.subscribe((notification) => write({ uri, notification }));
   }
-  const code = error instanceof Nip47TimeoutError ? "NO_ANSWER" : "LIBRARY";
-  return { code, message: `${error.constructor.name}: ${error.message}` };
+  return connection[op](params);
 }
 
 async function answer(line) {
@@ -68,7 +51,7 @@ function write(message) {
   process.stdout.write(JSON.stringify(message) + "\n");
 }
 
-// In a browser a rejection inside an event handler of the SDK is only logged; Node would end.
+// In a browser a rejection inside an event handler of a library is only logged; Node would end.
 process.on("unhandledRejection", (error) => console.error("unhandled rejection", error));
 
 createInterface({ input: process.stdin })

@@ -1,0 +1,67 @@
+"""Links with which apps ask for a connection: what they ask, and the operator's word on it."""
+
+from fastapi import FastAPI
+
+from nwc_service import views
+from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.linking import Consent, Linking
+from nwc_service.nip47.deeplink import DeepLink
+from nwc_service.views import View
+
+
+class Asking(Body):
+    link: str
+
+
+class Accepting(Consent):
+    link: str
+
+
+def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
+    @app.post("/api/v1/links", dependencies=wanted)
+    async def show_link(body: Asking) -> View:
+        return _asked(state.linking, body.link)
+
+    @app.post("/api/v1/links/accept", dependencies=wanted, status_code=201)
+    async def accept_link(body: Accepting) -> View:
+        consent = Consent.model_validate(body.model_dump(exclude={"link"}))
+        linked = await state.linking.accept(body.link, consent)
+        shown = await state.books.read(
+            lambda tx: views.connection(
+                tx,
+                linked.connection.connection_id,
+                relays_of=state.relays.advertised,
+                now=state.clock(),
+            )
+        )
+        return shown | {"opened": linked.opened}
+
+
+def _asked(linking: Linking, link: str) -> View:
+    """The app's own words, proven by nothing, have names that say so."""
+    asked = linking.read(link)
+    if isinstance(asked, DeepLink):
+        return {
+            "kind": "deep_link",
+            "unverified_name": asked.appname,
+            "unverified_icon": asked.appicon,
+            "opens": asked.callback,
+        }
+    return {
+        "kind": "walletauth",
+        "unverified_name": asked.name,
+        "unverified_icon": asked.icon,
+        "opens": asked.return_to,
+        "wallet": asked.wallet,
+        "client_pubkey": asked.client_pubkey,
+        "relays": list(asked.relays),
+        "request_methods": list(asked.request_methods),
+        "unsupported_methods": linking.unsupported(asked),
+        "optional_request_methods": list(asked.optional_request_methods),
+        "notification_types": list(asked.notification_types),
+        "max_amount_msat": asked.max_amount_msat,
+        "renewal": asked.renewal,
+        "expires_at": asked.expires_at,
+        "isolated": asked.isolated,
+        "metadata": dict(asked.metadata) if asked.metadata else None,
+    }
