@@ -32,7 +32,7 @@ from nwc_service.nip47.kinds import Encryption
 from nwc_service.nostr.event import Event
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.ratelimit import Buckets, Rate
-from nwc_service.store import outbox, requests
+from nwc_service.store import connections, outbox, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
@@ -44,6 +44,7 @@ log = structlog.get_logger()
 REPETITIONS = Rate(per_s=5, burst=50)
 REFUSALS = Rate(per_s=5, burst=50)
 """Of requests beyond the rate: each that changes something costs a row."""
+_ENDED = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
 LONGEST_EXPIRATION_S = 24 * 3600
 """How long a request may ask to be executed, whatever its `expiration` says."""
 
@@ -224,11 +225,15 @@ class Dispatcher:
     # --- answers
 
     async def _refuse(self, caller: Caller, error: RequestError) -> None:
-        """Claim the request and store its refusal, unless it has had its effects already."""
-        payload = error_payload(caller.claim.method, error)
+        """Claim the request and store its refusal, unless it has had its effects already.
+
+        Once its connection has ended every copy is told so, whatever else was wrong.
+        """
 
         async def work(tx: Tx) -> list[Outgoing]:
             await requests.claim(tx, caller.claim, now=self._clock())
+            is_live = await connections.is_live(tx, caller.connection, now=self._clock())
+            payload = error_payload(caller.claim.method, error if is_live else _ENDED)
             return await self._answers.store(
                 tx, caller.connection, claim=caller.claim, payload=payload
             )
@@ -253,8 +258,7 @@ class Dispatcher:
         if await self._db.read(lambda tx: requests.claimed(tx, request_id)) is not None:
             await self._repeat(request_id)
         elif self._may_complain(caller.connection):
-            error = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
-            self._reply(caller, error_payload(caller.claim.method, error))
+            self._reply(caller, error_payload(caller.claim.method, _ENDED))
 
     async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:
         error = RequestError(ErrorCode.RATE_LIMITED, "too many requests")

@@ -70,9 +70,11 @@ class Outbox:
             await asyncio.sleep(RECOVER_EVERY_S)
 
     async def recover(self) -> None:
-        self.push(
-            await self._db.read(lambda tx: outbox.unpublished(tx, per_connection=MAX_UNDER_WAY))
+        stored = await self._db.read(
+            lambda tx: outbox.unpublished(tx, per_connection=MAX_UNDER_WAY)
         )
+        # Since it was read another task may have marked it, or dated it anew.
+        self._push(stored, is_sure=False)
 
     async def recent(self, *, max_age_s: int) -> list[Event]:
         """What was stored lately, published or not, for a relay that has lost its memory."""
@@ -86,11 +88,14 @@ class Outbox:
         Of one connection only so many at a time: a relay that takes nothing must not fill the
         memory. The others stay in the table until there is room.
         """
+        self._push(stored, is_sure=True)
+
+    def _push(self, stored: Iterable[Outgoing], *, is_sure: bool) -> None:
         for outgoing in stored:
             room = self._per_connection[outgoing.connection_id] < MAX_UNDER_WAY
             if room and outgoing.event_id not in self._under_way:
                 self._enter(outgoing)
-                self._spawn(self._deliver(outgoing))
+                self._spawn(self._deliver(outgoing, is_sure=is_sure))
 
     def send(self, connection: Connection, event: Event) -> None:
         """Publish an answer that is not stored: of a read, which the client may repeat."""
@@ -120,29 +125,29 @@ class Outbox:
         if not self._per_connection[outgoing.connection_id]:
             del self._per_connection[outgoing.connection_id]
 
-    async def _deliver(self, outgoing: Outgoing) -> None:
+    async def _deliver(self, outgoing: Outgoing, *, is_sure: bool) -> None:
+        """`is_sure`: the table has just these bytes, still to be published."""
         connection = self._directory.by_id(outgoing.connection_id)
         if connection is None:
             self._leave(outgoing)
             return
         give_up_at = outgoing.created_at + GIVE_UP_STORED_S
         retry_s = FIRST_RETRY_S
-        is_retry = False
         while True:
             left: Outgoing | None = outgoing
             try:
                 # After a commit that nobody heard of, only the table knows whether these bytes
                 # were marked or dated anew.
-                if is_retry and not await self._is_open(outgoing):
+                if not is_sure and not await self._is_open(outgoing):
                     left = None
                 else:
                     left = await self._attempt(connection, outgoing, give_up_at=give_up_at)
             except Exception:
                 log.exception("outbox.attempt_failed", connection_id=outgoing.connection_id)
             self._leave(outgoing)
-            if left is None:
+            if left is None or left.event_id in self._under_way:
                 return
-            is_retry = True
+            is_sure = False
             outgoing = left
             self._enter(outgoing)
             await asyncio.sleep(retry_s)

@@ -7,7 +7,7 @@ import pytest
 
 from nwc_service.backend import Failed, FailReason
 from nwc_service.store import connections
-from nwc_service.wallet.errors import ErrorCode
+from nwc_service.wallet.errors import ErrorCode, RequestError
 from tests.doubles.scripted_backend import (
     FEE_MSAT,
     ScriptedBackend,
@@ -119,6 +119,29 @@ async def test_a_connection_revoked_behind_the_services_back_is_refused_by_the_d
 
     assert answer["error"]["code"] == ErrorCode.UNAUTHORIZED
     assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
+async def test_a_request_that_is_refused_while_its_connection_ends_is_told_one_thing(
+    world: World, alice: Client
+) -> None:
+    """Another refusal was found before the end, and is stored after it."""
+    revoked = asyncio.Event()
+
+    async def refuse_late(*_: object) -> None:
+        await revoked.wait()
+        raise RequestError(ErrorCode.QUOTA_EXCEEDED, "this would exceed the budget")
+
+    world.spender.spend = refuse_late  # type: ignore[method-assign]
+    event = world.pay(alice, an_invoice(world))
+    await asyncio.sleep(0)
+    await revoke(world, alice)
+    world.deliver(event, repeated=True)
+    await until(lambda: bool(world.answers_to(alice, event)))
+    revoked.set()
+    await world.tasks.idle()
+
+    codes = [answer["error"]["code"] for answer in world.answers_to(alice, event)]
+    assert codes == ["UNAUTHORIZED"] * 2
 
 
 @pytest.mark.parametrize("ends", ["revoked", "expired"])

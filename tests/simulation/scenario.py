@@ -404,7 +404,9 @@ class Scenario:
     # --- machines
 
     def _jump_clock(self) -> None:
-        """Within what rule H allows for, together with the node's own error."""
+        """Within what rule H allows for, together with the node's own error. What is on its way
+        may be too old, or too new, when it comes."""
+        self.world.disturbed()
         self.world.offset_s = self.random.randint(-60, 60)
         self.world.trace("clock", self.world.offset_s)
 

@@ -156,6 +156,74 @@ async def test_after_the_first_ok_no_older_date_of_the_answer_is_published(
     assert len(taken) == 1
 
 
+class Late(Unheard):
+    """A database that tells of each commit, and of what it read, only when it is let."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._commits = 1
+        self.tells_commits = asyncio.Event()
+        self.tells_rows = asyncio.Event()
+
+    async def write(self, work: Work[T]) -> T:
+        result = await super().write(work)
+        await self.tells_commits.wait()
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        result = await super().read(work)
+        await self.tells_rows.wait()
+        return result
+
+
+@pytest.mark.parametrize("read_first", [False, True], ids=["fresh-row-read", "old-row-read"])
+async def test_an_answer_dated_anew_is_in_one_task_and_its_old_date_in_none(
+    monkeypatch: pytest.MonkeyPatch,
+    read_first: bool,
+) -> None:
+    """Read again while it is dated anew, before or after the commit."""
+    monkeypatch.setattr(flow_outbox, "FIRST_RETRY_S", 0.01)
+    world = a_world()
+    connection = world.clients[0].connection
+    published: list[str] = []
+    tasks: list[asyncio.Task[object]] = []
+    database = Late(world.connection)
+
+    async def publish(_connection: Connection, event: Event) -> bool:
+        await asyncio.sleep(0)
+        published.append(event.id)
+        return len(published) > 1
+
+    box = Outbox(
+        database,
+        answers=Answers(KEYRING, clock=lambda: NOW),
+        directory=Directory([connection]),
+        publish=publish,
+        spawn=lambda work: tasks.append(asyncio.ensure_future(work)),
+        clock=lambda: NOW,
+    )
+    old = stored(world, connection)
+    slow, quick = database.tells_rows, database.tells_commits
+    if not read_first:
+        slow, quick = quick, slow
+    quick.set()
+    if read_first:
+        tasks.append(asyncio.ensure_future(box.recover()))
+        await asyncio.sleep(0)
+    box.push([old])
+    await asyncio.sleep(0.005)
+    if not read_first:
+        tasks.append(asyncio.ensure_future(box.recover()))
+        await asyncio.sleep(0.005)
+    slow.set()
+    await asyncio.sleep(0.1)
+    await asyncio.gather(*tasks)
+
+    assert published[0] == old.event_id
+    assert old.event_id not in published[1:]
+    assert len(set(published)) == 2
+
+
 def stored(world: World, connection: Connection) -> Outgoing:
     """An answer of long ago that no relay has taken yet."""
     event = KEYRING.channel(connection).sign(
