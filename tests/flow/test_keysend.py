@@ -1,5 +1,7 @@
 """pay_keysend (NWC-04), and keysends that come in: money without an invoice."""
 
+from dataclasses import replace
+
 import pytest
 
 from nwc_service.backend import Failed, FailReason, KeysendRequest, NodeInfo, Unknown
@@ -274,6 +276,21 @@ async def test_a_keysend_that_names_an_account_is_credited_to_it(
     assert told["notification"]["preimage"] == preimage_of(1)
     [record] = told["notification"]["metadata"]["tlv_records"]
     assert record["type"] == ACCOUNT_TLV  # and never the preimage's
+    assert await world.problems() == ()
+
+
+@pytest.mark.attack("A20")
+async def test_an_account_named_beside_an_invoice_of_ours_gains_nothing(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    made = await world.invoice(alice, AMOUNT_MSAT)
+    tlvs = {ACCOUNT_TLV: (await keysend_id(world, "bob")).encode()}
+    report = replace(backend.receive(made["payment_hash"]), tlvs=tlvs)
+
+    await world.crediter.credit(backend.name, report)
+
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+    assert await world.money("bob") == (CREDIT_MSAT, 0)
     assert await world.problems() == ()
 
 

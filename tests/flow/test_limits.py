@@ -225,3 +225,18 @@ async def test_a_connection_of_a_revoked_one_pays_nothing(
 
     assert answer["error"]["code"] == "UNAUTHORIZED"
     assert backend.sent == []
+
+
+async def test_a_connection_of_an_expired_one_pays_nothing(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """It ends with its maker, whatever end of its own its row has."""
+    parent = await limited(world, alice, expires_at=world.clock() + 60)
+    child = await limited(world, alice, parent_id=parent.connection.connection_id)
+    world.clock.advance(60)
+
+    answer = await world.call(child, "pay_invoice", {"invoice": outside(world, 1)})
+
+    assert answer["error"]["code"] == "UNAUTHORIZED"
+    assert backend.sent == []
+    assert await world.money("alice") == (CREDIT_MSAT, 0)

@@ -236,6 +236,22 @@ async def test_keysends_too(world: World, alice: Client, backend: ScriptedBacken
     assert await world.money("alice") == (CREDIT_MSAT - 2 * (AMOUNT_MSAT + FEE_MSAT), 0)
 
 
+@pytest.mark.attack("A26")
+async def test_a_copy_of_keysends_sends_nothing_again(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """Each has a preimage of the service's own choice, so no payment hash gives a copy away."""
+    keysends = [{"pubkey": OUTSIDE_PUBKEY, "amount": AMOUNT_MSAT}] * 2
+    request = world.ask(alice, "multi_pay_keysend", {"keysends": keysends})
+    await world.tasks.idle()
+
+    world.deliver(request, repeated=True)
+    await world.tasks.idle()
+
+    assert len(backend.keysent) == 2
+    assert await world.money("alice") == (CREDIT_MSAT - 2 * (AMOUNT_MSAT + FEE_MSAT), 0)
+
+
 async def test_an_answer_to_one_item_is_never_dated_anew(start: Open) -> None:
     """ "never for multi_pay where a second id corrupts js-sdk", which counts events."""
     async with start() as world:

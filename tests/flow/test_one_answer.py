@@ -131,7 +131,7 @@ async def test_a_request_that_is_refused_while_its_connection_ends_is_told_one_t
         await revoked.wait()
         raise RequestError(ErrorCode.QUOTA_EXCEEDED, "this would exceed the budget")
 
-    world.spender.spend = refuse_late  # type: ignore[method-assign]
+    world.spender.spend = refuse_late  # type: ignore[method-assign, assignment]
     event = world.pay(alice, an_invoice(world))
     await asyncio.sleep(0)
     await revoke(world, alice)

@@ -1,6 +1,7 @@
 """Requests that change something: claimed once for ever, answered once."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -68,6 +69,28 @@ async def test_a_request_is_answered_once(books: Books) -> None:
     ]
 
     assert answered == [True, False]
+
+
+@pytest.mark.attack("A26")
+@pytest.mark.parametrize("meanwhile", ["answered", "begun"])
+async def test_an_item_that_was_answered_or_begun_is_not_open_any_more(
+    books: Books, meanwhile: str
+) -> None:
+    """It was claimed together with the other items of its event."""
+    await claim(books)
+    item = replace(CLAIM, is_taken=True)
+    await claim(books, item)
+
+    async def end(tx: Tx) -> None:
+        if meanwhile == "answered":
+            await requests.mark_answered(tx, "r1", now=NOW)
+        else:
+            await requests.wait_for(tx, "r1", PaymentId("p1"))
+
+    await books.database.write(end)
+
+    with pytest.raises(AlreadyClaimed):
+        await claim(books, item)
 
 
 async def test_a_request_that_nobody_claimed_is_not_answered(books: Books) -> None:
