@@ -50,6 +50,7 @@ def account_view(account: Account) -> View:
         "name": account.name,
         "available_msat": account.available_msat,
         "held_msat": account.held_msat,
+        "keysend_id": account.keysend_id,
         "created_at": account.created_at,
     }
 

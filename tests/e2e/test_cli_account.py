@@ -11,7 +11,7 @@ from tests.e2e.service import ServiceProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KEYS = ["account_id", "name", "available_msat", "held_msat", "created_at"]
+KEYS = ["account_id", "name", "available_msat", "held_msat", "keysend_id", "created_at"]
 
 
 async def test_a_new_account_is_printed_and_empty(cli: Cli) -> None:
