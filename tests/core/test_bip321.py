@@ -142,7 +142,8 @@ def test_what_makes_a_uri_invalid(query: str, word: str) -> None:
 @pytest.mark.parametrize("pop", ["https%3aiwantyouripaddress.com", "app%3a%3f", ""])
 def test_a_pop_that_is_not_required_is_left_alone(pop: str) -> None:
     """BIP-321: "the wallet should make a payment as it normally would but MUST NOT interact
-    with iwantyouripaddress.com"."""
+    with iwantyouripaddress.com". NWC-321: "The wallet service MUST apply the BIP-321 rules for
+    `pop` and `req-pop`"."""
     assert kinds(bip321.parse(f"bitcoin:?lightning={INVOICE}&pop={pop}")) == ["Bolt11"]
 
 

@@ -213,7 +213,8 @@ def test_it_is_overdue_some_blocks_before_its_deadline(height: int, due: bool) -
 
 @pytest.mark.parametrize(("after_s", "due"), [(LONGEST_S - 1, False), (LONGEST_S, True)])
 def test_it_is_overdue_when_it_was_held_for_long(after_s: int, due: bool) -> None:
-    """NWC-03: "the hold invoice SHOULD be settled or canceled within a few minutes"."""
+    """NWC-03: "the hold invoice SHOULD be settled or canceled within a few minutes of
+    receiving this event"."""
     assert overdue(a_held(), now=NOW + after_s) is due
 
 

@@ -108,6 +108,8 @@ def test_each_limit_of_the_maker_is_that_of_what_it_makes(limit: str) -> None:
 def test_more_than_the_makers_own_is_refused_by_the_name_of_the_field(
     asked: dict[str, Any], field: str
 ) -> None:
+    """Section 4, "create_connection `isolated`": "limits never above the creator's own, and
+    counted in it"."""
     maker = parent(
         notifications=frozenset({NotificationType.PAYMENT_RECEIVED}),
         budget=WEEKLY,

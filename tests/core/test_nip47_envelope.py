@@ -101,6 +101,8 @@ def request_event(content: str, *tags: tuple[str, ...]) -> Event:
 def test_the_scheme_that_a_request_names(
     tags: list[tuple[str, ...]], content: str, expected: str
 ) -> None:
+    """protocol.md 1.2: "Request `encryption` names the scheme actually used; no tag =
+    nip04"."""
     assert named_encryption(request_event(content, *tags)) == expected
 
 
@@ -142,6 +144,8 @@ def test_nostr_sdk_verifies_and_reads_a_response(encryption: Encryption) -> None
 
 @every_scheme
 def test_a_response_has_one_p_and_one_e_tag_in_this_order(encryption: Encryption) -> None:
+    """NIP-47: "Both the request and response events SHOULD contain one `p` tag"; "The response
+    event SHOULD contain an `e` tag with the id of the request event it is responding to"."""
     sealed = seal_response(
         "{}",
         CHANNEL,
@@ -323,12 +327,15 @@ def test_any_content_is_opened_or_refused(content: str) -> None:
 
 
 def test_a_success_has_a_null_error_and_a_result() -> None:
+    """NIP-47: "If the command was successful, the `error` field must be null"."""
     payload = result_payload("get_balance", {"balance": 5})
 
     assert payload == '{"result_type":"get_balance","error":null,"result":{"balance":5}}'
 
 
 def test_an_error_has_its_code_and_message_and_no_result() -> None:
+    """NIP-47: "The `error` field MUST contain a `message` field with a human readable error
+    message and a `code` field with the error code if the command was not successful"."""
     payload = error_payload("pay_invoice", RequestError(ErrorCode.OTHER, "amount: too small"))
 
     assert payload == (

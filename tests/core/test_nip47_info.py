@@ -11,6 +11,8 @@ ALL = frozenset(NotificationType)
 
 
 def test_methods_are_separated_by_single_spaces() -> None:
+    """NIP-47: "The content should be a plaintext string with the supported capabilities
+    space-separated"."""
     connection = a_connection(notifications=frozenset())
 
     assert info.content(connection, METHODS) == "pay_invoice get_info"
@@ -23,6 +25,9 @@ def test_notifications_are_marked_beside_the_methods() -> None:
 
 
 def test_every_list_is_one_string() -> None:
+    """NIP-47: "the info event SHOULD contain a `notifications` tag with the supported
+    notification types space-separated". NWC-02: "the NWC info event SHOULD contain a
+    `notifications` tag with the supported notification types space-separated"."""
     tags = info.tags(a_connection(notifications=ALL), ["list_transactions"])
 
     assert tags == (
@@ -40,6 +45,8 @@ def test_without_notifications_there_is_no_tag_of_them() -> None:
 
 
 def test_the_schemes_are_those_of_the_connection() -> None:
+    """NIP-47: "It should contain an `encryption` tag with the supported encryption schemes
+    space-separated"."""
     names = [info.tags(a_connection(encryption=(scheme,)), METHODS)[0] for scheme in Encryption]
 
     assert names == [("encryption", "nip44_v2"), ("encryption", "nip04")]
@@ -57,6 +64,9 @@ def test_the_schemes_are_those_of_the_connection() -> None:
 def test_an_extension_is_named_where_the_connection_has_a_method_of_it(
     methods: list[str], numbers: list[str]
 ) -> None:
+    """NIP-47: "`extensions`". NWC-09: "A wallet service MUST also advertise each supported
+    payment-type extension as required by that extension". NWC-12: "advertise `make_offer` and
+    `lookup_payment` as supported methods in its NWC info event and `get_info` response"."""
     assert info.extensions(a_connection(notifications=ALL), methods) == numbers
 
 

@@ -17,9 +17,10 @@ def tags(**changes: Any) -> dict[str, list[tuple[str, ...]]]:
 
 
 def test_it_is_found_by_the_clients_key_and_repeats_its_state() -> None:
-    """NWC-08: "MUST include a `p` tag containing the public key of the client", "MUST include
-    a `state` tag containing the `state` value from the authorization URI", "MAY include one or
-    more `relay` tags"."""
+    """NWC-08: "MUST include a `p` tag containing the public key of the client", "MUST include a
+    `state` tag containing the `state` value from the authorization URI", "MAY include one or
+    more `relay` tags"; "The wallet service MUST return this value to the client as defined per
+    flow"."""
     found = tags(relays=RELAYS, relays_by_user=True, link_state=STATE)
 
     assert found["p"] == [(CLIENT, RELAYS[0])]

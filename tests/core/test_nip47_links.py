@@ -318,12 +318,13 @@ def test_an_amount_without_a_renewal_never_renews() -> None:
     "icon", ["javascript:alert(1)", "data:image/png;base64,AA", "icon.png"]
 )
 def test_an_icon_that_is_no_web_url_is_left_out(icon: str) -> None:
-    """NWC-08: "`name` and `icon` are client-supplied and unverified." """
+    """NWC-08: "`name` and `icon` are client-supplied and unverified."; "Wallet services SHOULD
+    present them cautiously to limit phishing"."""
     assert walletauth.parse(auth(icon=icon)).icon is None
 
 
 def test_metadata_that_is_too_long_is_dropped() -> None:
-    """protocol.md section 4: "metadata too long | dropped, the request proceeds"."""
+    """Section 4, "metadata too long": "dropped, the request proceeds"."""
     text = json.dumps({"a": "x" * 4096})
 
     assert walletauth.parse(auth(metadata=text)).metadata is None

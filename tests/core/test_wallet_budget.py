@@ -47,6 +47,8 @@ def at(text: str) -> int:
 def test_a_period_runs_from_its_start_to_its_renewal(
     renewal: Renewal, now: str, start: str, end: str
 ) -> None:
+    """Section 4, "budget periods": "calendar in UTC: midnight, Monday, 1st of the month, 1
+    January"."""
     assert period_start(renewal, at(now)) == at(start)
     assert renews_at(renewal, at(now)) == at(end)
 

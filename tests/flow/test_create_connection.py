@@ -89,6 +89,8 @@ async def limited(world: World, maker: Client, **limits: Any) -> Client:
 async def test_the_new_app_can_do_at_once_what_it_was_granted(
     world: World, maker: Client, app: App
 ) -> None:
+    """NIP-47: "MUST NOT rely on the knowing the client secret for general operation". Section
+    4, "create_connection `isolated`": "else the same account"."""
     made = await create(world, maker, app)
     client = app.client(made)
 
@@ -135,8 +137,8 @@ async def test_a_copy_of_the_request_makes_no_second_connection(
 async def test_isolated_is_a_new_empty_account_under_the_same_limits(
     world: World, maker: Client, app: App
 ) -> None:
-    """protocol.md 4: "create_connection `isolated`: true: a new empty account; else the same
-    account; limits never above the creator's own, and counted in it"."""
+    """Section 4, "create_connection `isolated`": "true: a new empty account"; "limits never
+    above the creator's own, and counted in it"."""
     bounded = await limited(world, maker, budget=DAILY, lud16="alice@example.org")
 
     made = await create(world, bounded, app, isolated=True)

@@ -126,7 +126,8 @@ async def test_cancelled_the_payer_has_it_back(
 async def test_what_nobody_decides_about_is_given_back_in_time(
     world: World, alice: Client, bob: Client, clock: Clock
 ) -> None:
-    """NWC-03: "SHOULD be settled or canceled within a few minutes of receiving this event"."""
+    """NWC-03: "the hold invoice SHOULD be settled or canceled within a few minutes of
+    receiving this event"."""
     _, request = await held_inside(world, alice, bob)
     clock.advance(LONGEST_HOLD_S - 1)
     await reconcile(world)

@@ -182,8 +182,9 @@ async def test_bad_parameters_are_refused(
 async def test_when_the_node_holds_a_payment_its_owner_is_told_once(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
-    """NWC-03: `hold_invoice_accepted` is "Sent when a payer accepts (locks in) a hold
-    invoice", with a `settle_deadline`, a block number."""
+    """NWC-03: `hold_invoice_accepted` is "Sent when a payer accepts (locks in) a hold invoice",
+    with a `settle_deadline`, a block number; "need to notify clients when a hold invoice has
+    been accepted SHOULD use the notification mechanism defined in 02.md"."""
     invoice = await accepted(world, alice, backend, description="tea", metadata={"a": 1})
     for _ in range(3):
         await world.follow_the_stream()
@@ -600,7 +601,8 @@ async def test_another_accounts_hold_invoice_is_not_there(
 async def test_another_connection_of_the_account_needs_to_see_it(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
-    """protocol.md 4: "a connection without `list_transactions` sees only its own rows"."""
+    """Section 4, "several connections on one account": "a connection without
+    `list_transactions` sees only its own rows"."""
     scopes = frozenset({"settle_hold_invoice", "cancel_hold_invoice"})
     blind = await world.connect("alice", scopes=scopes)
     seeing = await world.connect("alice", scopes=scopes | {"list_transactions"})

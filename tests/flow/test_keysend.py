@@ -50,6 +50,7 @@ def known_as(world: World, pubkey: str) -> None:
 async def test_a_keysend_pays_with_a_preimage_that_the_service_chose(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
+    """NWC-04: "preimage of the payment, optional"."""
     answer = await world.call(alice, "pay_keysend", params(tlv_records=[BOOSTAGRAM]))
 
     [sent] = backend.keysent
@@ -64,6 +65,7 @@ async def test_a_keysend_pays_with_a_preimage_that_the_service_chose(
 async def test_the_clients_own_preimage_is_the_one_that_is_sent(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
+    """NWC-04: "preimage of the payment, optional"."""
     answer = await world.call(alice, "pay_keysend", params(preimage=preimage_of(1)))
 
     assert answer["result"]["preimage"] == preimage_of(1)
@@ -73,7 +75,8 @@ async def test_the_clients_own_preimage_is_the_one_that_is_sent(
 async def test_the_records_are_listed_under_metadata_as_nwc_06_has_them(
     world: World, alice: Client
 ) -> None:
-    """NWC-06: `tlv_records` is a recognised key."""
+    """NWC-06: `tlv_records` is a recognised key. NWC-04: "MAY include `tlv_records` in metadata
+    where relevant"."""
     await world.call(alice, "pay_keysend", params(tlv_records=[BOOSTAGRAM]))
 
     answer = await world.call(alice, "list_transactions")
@@ -81,6 +84,20 @@ async def test_the_records_are_listed_under_metadata_as_nwc_06_has_them(
     assert listed["metadata"] == {"tlv_records": [BOOSTAGRAM]}
     assert listed["invoice"] == ""
     assert listed["type"] == "outgoing"
+
+
+@pytest.mark.parametrize("name", ["amount", "pubkey"])
+async def test_a_keysend_names_its_amount_and_its_payee(
+    world: World, alice: Client, backend: ScriptedBackend, name: str
+) -> None:
+    """NWC-04: "invoice amount in msats, required"; "payee pubkey, required"."""
+    without = {key: value for key, value in params().items() if key != name}
+
+    answer = await world.call(alice, "pay_keysend", without)
+
+    assert answer["error"]["code"] == "OTHER"
+    assert answer["error"]["message"].startswith(name)
+    assert backend.keysent == []
 
 
 @pytest.mark.attack("A13")
@@ -144,6 +161,7 @@ async def test_the_same_preimage_for_another_node_is_another_wish(
 async def test_a_failed_keysend_gives_everything_back(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
+    """NWC-04: "`PAYMENT_FAILED`: The payment failed"."""
     backend.pay_script.append(Failed(FailReason.NO_ROUTE))
 
     answer = await world.call(alice, "pay_keysend", params())
@@ -206,8 +224,8 @@ async def test_after_a_crash_a_reserved_one_is_sent_as_it_was_asked(
 async def test_a_keysend_to_the_own_node_moves_the_money_inside(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
-    """Section 4: "TLV 696969 carries an account's random keysend id and only ever selects who
-    is credited"."""
+    """Section 4, "keysend inward": "TLV 696969 carries an account's random keysend id and only
+    ever selects who is credited"."""
     known_as(world, SERVICE_PUBKEY)
     records = [*naming(await keysend_id(world, "bob")), BOOSTAGRAM]
 
@@ -264,6 +282,8 @@ async def test_a_keysend_to_oneself_changes_nothing_but_the_history(
 async def test_a_keysend_that_names_an_account_is_credited_to_it(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
+    """Section 4, "keysend inward": "TLV 696969 carries an account's random keysend id and only
+    ever selects who is credited"."""
     tlvs = {ACCOUNT_TLV: (await keysend_id(world, "alice")).encode(), PREIMAGE_TLV: b"\1" * 32}
 
     backend.receive_keysend(1, AMOUNT_MSAT, tlvs)
@@ -283,6 +303,8 @@ async def test_a_keysend_that_names_an_account_is_credited_to_it(
 async def test_an_account_named_beside_an_invoice_of_ours_gains_nothing(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
+    """Section 4, "keysend inward": "TLV 696969 carries an account's random keysend id and only
+    ever selects who is credited"."""
     made = await world.invoice(alice, AMOUNT_MSAT)
     tlvs = {ACCOUNT_TLV: (await keysend_id(world, "bob")).encode()}
     report = replace(backend.receive(made["payment_hash"]), tlvs=tlvs)
@@ -301,7 +323,7 @@ async def test_an_account_named_beside_an_invoice_of_ours_gains_nothing(
 async def test_one_that_names_nobody_waits_in_suspense(
     world: World, alice: Client, backend: ScriptedBackend, tlvs: dict[int, bytes]
 ) -> None:
-    """Section 4: "unknown goes to the suspense account"."""
+    """Section 4, "keysend inward": "unknown goes to the suspense account"."""
     backend.receive_keysend(1, AMOUNT_MSAT, tlvs)
 
     await world.follow_the_stream()

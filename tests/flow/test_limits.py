@@ -156,6 +156,7 @@ async def test_keysends_count_in_the_budget_with_their_fees(
 async def test_requests_at_once_never_pass_the_budget(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
+    """NWC-08: "MUST make concurrent payments unable to exceed it"."""
     world.lift_caps()
     tight = await limited(world, alice, budget=budget(3 * HELD_MSAT))
     backend.pay_gate.clear()
@@ -177,7 +178,8 @@ async def test_requests_at_once_never_pass_the_budget(
 async def test_a_connection_counts_in_the_budget_of_the_one_that_made_it(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
-    """ "limits never above the creator's own, and counted in it"."""
+    """Section 4, "create_connection `isolated`": "limits never above the creator's own, and
+    counted in it"."""
     parent = await limited(world, alice, budget=budget(2 * HELD_MSAT))
     child = await limited(
         world,

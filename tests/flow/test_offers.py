@@ -20,7 +20,7 @@ from nwc_service.store import offers
 from nwc_service.store.database import Tx
 from nwc_service.store.nodes import Stops
 from nwc_service.wallet import bip321, bolt12
-from nwc_service.wallet.offer import MadeOffer
+from nwc_service.wallet.offer import MAX_NOTE_CHARACTERS, MadeOffer
 from nwc_service.wallet.units import MAX_MSAT, AccountId, BackendName
 from tests.doubles.scripted_backend import (
     OUTSIDE_PUBKEY,
@@ -70,7 +70,8 @@ async def test_an_offer_is_made_stored_and_answered(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
     """NWC-12: "All response fields not explicitly marked optional are REQUIRED. The `bip321`
-    value MUST contain exactly one `lno` parameter for the returned offer.\""""
+    value MUST contain exactly one `lno` parameter for the returned offer."; "If `offer` is also
+    present, it MUST encode the same offer"."""
     result = await make(
         world,
         alice,
@@ -139,7 +140,9 @@ async def test_what_cannot_be_an_offer_is_refused(
     world: World, alice: Client, backend: ScriptedBackend, params: JsonObject
 ) -> None:
     """NWC-12: "`BAD_REQUEST`: A parameter is invalid or cannot be represented by a valid BOLT12
-    offer.\""""
+    offer."; "`amount` MUST be a positive integer when present and non-null"; "If `amount` is
+    present and non-null, `description` is REQUIRED". Section 4, "invalid params": "BAD_REQUEST
+    for 09, 12, 321"."""
     answer = await world.call(alice, "make_offer", params)
 
     assert answer["error"]["code"] == "BAD_REQUEST"
@@ -485,6 +488,34 @@ async def test_whatever_is_written_beside_it_the_money_is_booked(
     assert await world.problems() == ()
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("  Tee ☕\n", "  Tee ☕\n"),
+        ("x" * MAX_NOTE_CHARACTERS, "x" * MAX_NOTE_CHARACTERS),
+        ("x" * (MAX_NOTE_CHARACTERS + 1), None),
+        ("a\0b", None),
+        (None, None),
+    ],
+    ids=["kept", "longest", "too-long", "with-a-NUL", "none"],
+)
+async def test_a_note_is_shown_as_it_was_written_or_not_at_all(
+    world: World,
+    alice: Client,
+    backend: ScriptedBackend,
+    written: str | None,
+    shown: str | None,
+) -> None:
+    """NWC-12: "`payer_note` MUST NOT be synthesized or modified by the wallet"."""
+    await make(world, alice)
+    report = replace(backend.receive_offer(NODE_OFFER, AMOUNT_MSAT), payer_note=written)
+
+    await world.crediter.credit(backend.name, report)
+
+    [row] = await received(world, alice)
+    assert row["details"].get("payer_note") == shown
+
+
 @pytest.mark.attack("A17")
 async def test_a_node_that_names_its_offer_in_no_text_keeps_no_money_back(
     world: World, alice: Client, backend: ScriptedBackend
@@ -556,7 +587,9 @@ async def test_the_list_has_the_record_of_nwc_12(
     """NWC-12: "every BOLT12 payment returned by `list_transactions` MUST use the same common
     record envelope and BOLT12 `details` object defined above for `lookup_payment`", and
     "looking up the list item's `transaction_id` MUST return a record consistent with that
-    item."."""
+    item."; "MUST represent the objects and values used for this payment"; "Optional common
+    fields and optional BOLT12 detail fields MUST have the same meaning and disclosure rules in
+    both methods"."""
     made = await make(world, alice, description="tips", issuer="example.com")
     report = backend.receive_offer(NODE_OFFER, AMOUNT_MSAT)
     await world.crediter.credit(

@@ -85,7 +85,8 @@ async def test_an_invoice_is_paid_and_reported_with_its_transaction(
     world: World, alice: Client
 ) -> None:
     """NWC-321: "The wallet service MUST report the selected instruction in
-    `instruction_type`.\""""
+    `instruction_type`."; "An implementation of `pay` MUST support `lightning` or `lno`
+    instructions"."""
     uri = bip321.build(lightning=[an_invoice(world)])
 
     answer = await pay(world, alice, uri)
@@ -113,7 +114,7 @@ async def test_an_offer_is_paid_through_an_invoice_that_its_payee_makes(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
     """NWC-321: "For a BOLT12 offer, the wallet service performs the invoice request and invoice
-    retrieval.\""""
+    retrieval."; "An implementation of `pay` MUST support `lightning` or `lno` instructions"."""
     offer = outside_offer()
 
     answer = await pay(
@@ -164,7 +165,8 @@ async def test_a_note_is_delivered_by_the_offer_or_nothing_is_paid(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
     """NWC-321: "The wallet service MUST deliver the note or reject the request before
-    payment.\""""
+    payment."; "If `payer_note` is not empty, the selected instruction MUST support
+    payer-provided messages"."""
     alone = bip321.build(lightning=[an_invoice(world)])
     both = bip321.build(lightning=[an_invoice(world)], lno=[outside_offer(AMOUNT_MSAT)])
 
@@ -200,7 +202,8 @@ async def test_an_empty_note_is_none(world: World, alice: Client) -> None:
 async def test_what_is_no_uri_of_bip_321_is_refused(
     world: World, alice: Client, payment: str
 ) -> None:
-    """NWC-321: "`BAD_REQUEST`: The URI or another parameter is invalid.\""""
+    """NWC-321: "`BAD_REQUEST`: The URI or another parameter is invalid." Section 4, "invalid
+    params": "BAD_REQUEST for 09, 12, 321"."""
     assert await refusal(world, alice, payment) == "BAD_REQUEST"
 
 
@@ -219,6 +222,7 @@ async def test_a_required_parameter_that_is_not_known_is_refused(
 async def test_an_optional_parameter_that_is_not_known_is_passed_over(
     world: World, alice: Client
 ) -> None:
+    """NWC-321: "The wallet service MUST apply the BIP-321 rules for `pop` and `req-pop`"."""
     uri = bip321.build(lightning=[an_invoice(world)])
 
     answer = await pay(world, alice, f"{uri}&pop=callback%3a&tea=1")
@@ -241,6 +245,8 @@ async def test_an_instruction_of_another_network_is_refused(
 
 
 async def test_of_two_networks_the_own_one_is_paid(world: World, alice: Client) -> None:
+    """NWC-321: "The wallet service MUST make sure that the Bitcoin network matches before
+    payment"."""
     uri = bip321.build(lightning=[foreign_invoice(world), an_invoice(world)])
 
     assert (await pay(world, alice, uri))["error"] is None
@@ -272,6 +278,8 @@ async def test_what_no_lightning_wallet_pays_is_refused(
 async def test_what_this_backend_cannot_pay_is_refused(
     world: World, alice: Client, caps: Cap, amount_msat: int | None, offer: bool
 ) -> None:
+    """NWC-321: "The wallet service MUST reject a URI if it cannot select a supported payment
+    instruction"."""
     world.backend.caps &= ~caps
     uri = (
         bip321.build(lno=[outside_offer(amount_msat)])
@@ -460,6 +468,22 @@ async def test_a_node_that_finds_no_route_within_max_fee_is_told_as_such(
     assert await world.money("alice") == (CREDIT_MSAT, 0)
 
 
+@pytest.mark.parametrize("kind", ["invoice", "offer"])
+async def test_who_sets_max_fee_is_told_what_the_fee_was(
+    world: World, alice: Client, kind: str
+) -> None:
+    """NWC-321: "A wallet that honors `max_fee` MUST include `fees_paid` in the response"."""
+    uri = (
+        bip321.build(lightning=[an_invoice(world)])
+        if kind == "invoice"
+        else bip321.build(lno=[outside_offer(AMOUNT_MSAT)])
+    )
+
+    answer = await pay(world, alice, uri, max_fee=FEE_MSAT)
+
+    assert answer["result"]["fees_paid"] == FEE_MSAT
+
+
 @pytest.mark.attack("A3")
 @pytest.mark.parametrize("kind", ["invoice", "offer"])
 async def test_a_backend_whose_fee_cannot_be_capped_pays_nothing_below_its_own_cap(
@@ -506,10 +530,23 @@ async def test_what_stays_inside_costs_no_fee_whatever_the_backend_may_charge(
 # --- as every payment
 
 
+async def test_a_payment_that_failed_is_told_as_failed(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """NWC-321: "`PAYMENT_FAILED`: The wallet attempted the payment, but the payment failed"."""
+    backend.pay_script.append(Failed(FailReason.NO_ROUTE))
+
+    answer = await pay(world, alice, bip321.build(lightning=[an_invoice(world)]))
+
+    assert answer["error"]["code"] == "PAYMENT_FAILED"
+    assert len(backend.sent) == 1
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
 async def test_no_answer_until_the_end_is_known_however_late(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
-    """protocol.md 4: "outcome not known yet": "no answer until final, however late"."""
+    """Section 4, "outcome not known yet": "no answer until final, however late"."""
     backend.pay_script.append(Unknown())
     request = world.ask(alice, "pay", {"payment": bip321.build(lno=[outside_offer(5_000)])})
     await world.tasks.idle()
@@ -541,7 +578,7 @@ async def test_a_copy_of_the_request_asks_no_payee_again(
 async def test_pay_and_pay_invoice_share_one_payment_of_an_invoice(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
-    """protocol.md 4: "invoice paid before": "the stored success for the same account"."""
+    """Section 4, "invoice paid before": "the stored success for the same account"."""
     invoice = an_invoice(world)
 
     first = await world.call(alice, "pay_invoice", {"invoice": invoice})
@@ -600,7 +637,8 @@ async def test_a_connection_for_some_nodes_only_pays_no_offer_of_an_unknown_paye
 async def test_metadata_that_is_too_long_is_dropped_and_the_payment_made(
     world: World, alice: Client
 ) -> None:
-    """NWC-06: "more than 4096 characters" are dropped, and the request proceeds."""
+    """NWC-06: "The metadata MUST be no more than 4096 characters, otherwise MUST be
+    dropped"."""
     long, short = {"comment": "x" * 4_096}, {"comment": "tea", "recipient_data": {}}
     invoices = [an_invoice(world), outside_invoice(2, 5_000, created_at=world.clock())]
     world.backend.expect(2)

@@ -37,6 +37,8 @@ async def used_msat(client: Client, *, at: int) -> int:
 
 @pytest.mark.parametrize("renewal", DAYS_AHEAD)
 async def test_a_budget_renews_with_its_period(renewal: str, wallet: WalletInProcess) -> None:
+    """Section 4, "budget periods": "calendar in UTC: midnight, Monday, 1st of the month, 1
+    January"."""
     client = await wallet.connect(budget_msat=1_000, budget_renewal=renewal)
 
     spent = [await pay(client, 1_000), await pay(client, 1)]
@@ -56,6 +58,8 @@ async def test_a_budget_that_never_renews_stays_spent(wallet: WalletInProcess) -
 
 
 async def test_a_daily_budget_renews_at_midnight(wallet: WalletInProcess) -> None:
+    """Section 4, "budget periods": "calendar in UTC: midnight, Monday, 1st of the month, 1
+    January"."""
     client = await wallet.connect(budget_msat=1_000, budget_renewal="daily")
     today = datetime.now(UTC)
     midnight = today.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -72,6 +76,8 @@ async def test_a_daily_budget_renews_at_midnight(wallet: WalletInProcess) -> Non
 async def test_a_payment_counts_in_the_period_in_which_it_was_reserved(
     wallet: WalletInProcess,
 ) -> None:
+    """Section 4, "budget periods": "a payment counts in the period in which it was
+    reserved"."""
     client = await wallet.connect(budget_msat=200_000, budget_renewal="daily")
     yesterday = wallet.clock()
     held = await wallet.outside("invoice", amount_msat=100_000, hold=True)

@@ -9,6 +9,8 @@ import pytest
 import pytest_asyncio
 
 from nwc_service.backend import Cap
+from nwc_service.methods import announced
+from nwc_service.nip47 import info
 from nwc_service.store import invoices, payments
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.invoice import InvoiceState
@@ -21,6 +23,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 LONG_AGO = 1_000_000_000
 HASH = "ab" * 32
+OF_BOLT11 = {"payment_hash", "invoice", "preimage", "description", "description_hash"}
+OF_BOLT12 = OF_BOLT11 - {"description_hash"} | {"offer_id", "offer", "payer_note", "issuer"}
+"""Without `payer_proof` and `invoice_request`, which this service never has."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="package")
@@ -69,7 +74,11 @@ async def store(client: Client, row: Any, **changes: Any) -> Any:
 
 async def test_an_invoice_is_one_record_by_whatever_form(client: Client) -> None:
     """NWC-09: "The generic selector is the stable wallet-scoped `transaction_id` returned by
-    other NWC methods"."""
+    other NWC methods"; "An implementation of this specification MUST support `bolt11`"; "All
+    implementations of this specification MUST support lookup by `transaction_id`"; "Every
+    successful lookup MUST resolve to exactly one payment record"; "All fields not explicitly
+    marked optional are REQUIRED"; "`payment_hash` is REQUIRED. `invoice` SHOULD be returned
+    when retained by the wallet"."""
     uri = (await client.request("receive", {"amount": 5_000, "description": "tea"})).result
     invoice = uri["bip321"].removeprefix("bitcoin:?lightning=")
     read = bolt11.decode(invoice)
@@ -99,7 +108,8 @@ async def test_a_payment_is_found_by_the_transaction_that_pay_named(
     client: Client, wallet: WalletInProcess
 ) -> None:
     """NWC-09: "A `transaction_id` returned by that specification MUST identify the same payment
-    record when used with `lookup_payment`."."""
+    record when used with `lookup_payment`."; "`preimage` SHOULD be returned for a settled
+    payment when available"."""
     invoice = await wallet.outside_invoice(100_000)
     paid = (await client.request("pay", {"payment": f"bitcoin:?lightning={invoice}"})).result
 
@@ -118,7 +128,8 @@ async def test_a_payment_is_found_by_the_transaction_that_pay_named(
 async def test_a_payment_that_was_received_through_an_offer(
     client: Client, wallet: WalletInProcess
 ) -> None:
-    """NWC-12: "a BOLT12 payment can be looked up by payment hash, invoice, or offer ID."."""
+    """NWC-12: "a BOLT12 payment can be looked up by payment hash, invoice, or offer ID.";
+    "support `bolt12` as a `payment_type` for `lookup_payment`"."""
     offer = await offer_of(client, description="tips", issuer="example.com")
     paid = await wallet.outside(
         "pay-offer", offer=offer["offer"], amount_msat=6_000, payer_note="hi"
@@ -145,6 +156,9 @@ async def test_a_payment_that_was_received_through_an_offer(
 async def test_a_payment_that_was_made_through_an_offer(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """NWC-12: "a BOLT12 payment can be looked up by payment hash, invoice, or offer ID";
+    "`offer_id` is REQUIRED when the payment was created from an offer"; "`invoice` SHOULD be
+    returned when retained by the wallet"."""
     offer = str((await wallet.outside("offer", description="coffee"))["offer"])
     paid = await pay_offer(client, {"bip321": f"bitcoin:?lno={offer}"}, 6_000)
 
@@ -173,6 +187,52 @@ async def test_each_type_is_found_by_its_own_selectors_only(
     assert (await by_offer(client, payment_hash=made["payment_hash"]))["code"] == "NOT_FOUND"
 
 
+async def test_details_have_the_fields_of_their_type_alone(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NWC-09: "`details` MUST contain only fields defined below for `bolt11` or by the
+    extension for another `payment_type`"; "Common fields MUST NOT be duplicated inside
+    `details`". NWC-12: "`payer_proof`, when returned, MUST be a valid BOLT12 payer proof for
+    this payment"; "A wallet MUST return them only when visible to the requesting connection and
+    SHOULD omit them when they are not needed"."""
+    payer = await wallet.connect()
+    offer = await offer_of(client, description="tips", issuer="example.com")
+    invoice = await client.invoice(1_000, description="tea", metadata={"comment": "c"})
+    await payer.pay(invoice, metadata={"comment": "c"})
+    by_hash = await pay_offer(payer, offer, 2_000)
+
+    of_bolt11 = [await look(each, invoice=invoice) for each in (client, payer)]
+    of_bolt12 = [
+        await by_offer(each, payment_hash=by_hash["payment_hash"]) for each in (client, payer)
+    ]
+
+    for record in of_bolt11:
+        assert set(record["details"]) == OF_BOLT11 - {"description_hash"}
+    for record in of_bolt12:
+        assert {"payment_hash", "offer_id", "payer_note"} <= set(record["details"]) <= OF_BOLT12
+    for record in of_bolt11 + of_bolt12:
+        assert record.keys().isdisjoint(record["details"])
+
+
+async def test_it_is_advertised_in_the_info_event_and_in_get_info(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NWC-09: "A wallet service supporting this specification MUST advertise `lookup_payment`
+    as a supported method in its NWC info event and `get_info` response"; "The wallet service
+    SHOULD also advertise `09`"."""
+    connection = client.connection
+    methods = announced(connection.scopes, wallet.backend.caps)
+
+    told = (await client.request("get_info")).result
+    content = info.content(connection, methods).split(" ")
+    tags = {name: words.split(" ") for name, words, *_ in info.tags(connection, methods)}
+
+    assert "lookup_payment" in told["methods"]
+    assert "lookup_payment" in content
+    assert "09" in told["extensions"]
+    assert "09" in tags["extensions"]
+
+
 # --- never an arbitrary one
 
 
@@ -194,7 +254,8 @@ async def test_several_payments_of_one_offer_need_a_payment_hash(
     client: Client, wallet: WalletInProcess
 ) -> None:
     """NWC-12: "A BOLT12 offer can be reusable, so `offer_id` alone is not guaranteed to
-    identify one payment."."""
+    identify one payment."; "If a selector matches multiple wallet-visible records, the wallet
+    MUST return `MULTIPLE_MATCHES`"."""
     offer = await offer_of(client)
     payer = await wallet.connect()
     first, second = [await pay_offer(payer, offer, amount) for amount in (1_000, 2_000)]
@@ -212,6 +273,8 @@ async def test_several_payments_of_one_offer_need_a_payment_hash(
 async def test_a_payment_that_failed_and_was_made_again_is_two_records(
     client: Client,
 ) -> None:
+    """NWC-09: "A wallet service MUST NOT select an arbitrary record when a selector matches
+    multiple payments"."""
     failed = await store(
         client,
         a_payment(),
@@ -237,7 +300,8 @@ async def test_a_payment_that_failed_and_was_made_again_is_two_records(
 async def test_another_accounts_records_are_as_if_they_were_not(
     client: Client, wallet: WalletInProcess
 ) -> None:
-    """NWC-09: "It MUST NOT reveal whether an inaccessible record exists."."""
+    """NWC-09: "It MUST NOT reveal whether an inaccessible record exists."; "`NOT_FOUND`: No
+    payment visible to this connection matches the selector"."""
     other = await wallet.connect()
     uri = (await other.request("receive", {"amount": 5_000})).result
     invoice = uri["bip321"].removeprefix("bitcoin:?lightning=")
@@ -261,8 +325,9 @@ async def test_another_accounts_records_are_as_if_they_were_not(
 async def test_several_connections_on_one_account_see_their_own_without_list_transactions(
     client: Client, wallet: WalletInProcess
 ) -> None:
-    """protocol.md 4, "several connections on one account": "a connection without
-    `list_transactions` sees only its own rows"."""
+    """NWC-09: "The wallet service MUST match selectors only against records visible to the
+    requesting connection". Section 4, "several connections on one account": "a connection
+    without `list_transactions` sees only its own rows"."""
     narrow = await wallet.connect(client.account, scopes="lookup_payment,make_invoice")
     wide = await wallet.connect(client.account, scopes="read,lookup_payment")
     theirs = (await client.request("receive")).result["transaction_id"]
@@ -279,7 +344,8 @@ async def test_several_connections_on_one_account_see_their_own_without_list_tra
 @pytest.mark.attack("A19")
 async def test_a_preimage_is_shown_only_where_it_proves_the_payment(client: Client) -> None:
     """NWC-09: "The wallet MUST NOT return `preimage` unless SHA-256 of it equals
-    `payment_hash`."."""
+    `payment_hash`.". NWC-12: "`preimage` MUST NOT be returned unless SHA-256 of it equals
+    `payment_hash`"."""
     row = await store(
         client,
         a_settled_payment(),
@@ -371,7 +437,10 @@ async def test_what_the_node_never_made_is_no_record(client: Client) -> None:
 )
 async def test_a_request_has_exactly_one_form(client: Client, params: JsonObject) -> None:
     """NWC-09: "A request MUST use exactly one of these forms"; "`BAD_REQUEST`: The request
-    shape, selector, or identifier is invalid."."""
+    shape, selector, or identifier is invalid."; "type-specific selector fields MUST be placed
+    inside `lookup`, not directly inside `params`"; "The request MUST contain at least one
+    of". NWC-12: "The `lookup` object MUST use exactly one of these selector forms". Section 4,
+    "invalid params": "BAD_REQUEST for 09, 12, 321"."""
     opened = await client.request("lookup_payment", params)
 
     assert opened.payload["result_type"] == "lookup_payment"
@@ -379,7 +448,8 @@ async def test_a_request_has_exactly_one_form(client: Client, params: JsonObject
 
 
 async def test_a_hash_that_is_not_the_invoices_is_refused(client: Client) -> None:
-    """NWC-09: "The wallet MUST return `BAD_REQUEST` if they conflict."."""
+    """NWC-09: "The wallet MUST return `BAD_REQUEST` if they conflict."; "If both are present,
+    they MUST identify the same BOLT11 invoice"."""
     found = await look(client, invoice=await client.invoice(), payment_hash=HASH)
 
     assert found["code"] == "BAD_REQUEST"

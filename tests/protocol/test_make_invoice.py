@@ -101,6 +101,7 @@ REFUSED: dict[str, dict[str, object]] = {
 async def test_metadata_is_kept_and_given_back(
     metadata: dict[str, object], client: Client
 ) -> None:
+    """NWC-06: "some properties that are recognized by some NWC clients"."""
     made = (
         await client.request("make_invoice", {"amount": 1_000, "metadata": metadata})
     ).result
@@ -116,6 +117,8 @@ async def test_metadata_is_kept_and_given_back(
 async def test_metadata_too_long_or_unstorable_is_dropped_and_the_request_proceeds(
     metadata: dict[str, object], client: Client
 ) -> None:
+    """NWC-06: "The metadata MUST be no more than 4096 characters, otherwise MUST be dropped".
+    Section 4, "metadata too long": "dropped, the request proceeds"."""
     made = await client.request("make_invoice", {"amount": 1_000, "metadata": metadata})
 
     assert made.error_code is None
@@ -150,6 +153,8 @@ async def test_metadata_never_says_whose_an_invoice_is(
 async def test_metadata_goes_with_a_payment_too(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """NWC-06: "The metadata MUST be no more than 4096 characters, otherwise MUST be
+    dropped"."""
     metadata = {"comment": json.dumps({"a": 1})}
     invoice = await wallet.outside_invoice()
 
@@ -164,6 +169,7 @@ async def test_metadata_goes_with_a_payment_too(
 
 
 async def test_a_node_that_cannot_be_reached_is_told_internal(tmp_path: Path) -> None:
+    """NIP-47: "`INTERNAL`: An internal error"."""
     async with wallet_in_process(tmp_path) as wallet:
         client = await wallet.connect()
         await wallet.outside("mode", mode="unreachable")

@@ -74,6 +74,21 @@ async def test_an_offer_for_a_single_use_is_paid_once(
     assert await client.balance_msat() == PLENTY_MSAT + 1_000
 
 
+async def test_of_two_payers_of_a_single_use_at_once_one_gets_an_invoice(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NWC-12: "It SHOULD stop issuing new invoices while an earlier invoice from that offer can
+    still settle"."""
+    offer = await make(client, single_use=True)
+
+    ends = await asyncio.gather(
+        *(pay_outside(wallet, offer, 1_000) for _ in range(2)), return_exceptions=True
+    )
+    await until_there(client, PLENTY_MSAT + 1_000)
+
+    assert [type(end) for end in ends if end is not None] == [BadRequest]
+
+
 async def test_an_offer_expires_when_it_was_asked_to(
     client: Client, wallet: WalletInProcess
 ) -> None:
@@ -115,7 +130,8 @@ async def test_it_needs_its_scope(wallet: WalletInProcess) -> None:
 
 async def test_what_can_be_done_is_told(client: Client) -> None:
     """NWC-12: "advertise `make_offer` and `lookup_payment` as supported methods in its NWC info
-    event and `get_info` response"; "advertise `09` and `12`"."""
+    event and `get_info` response"; "advertise `09` and `12`". NWC-321: "A wallet service
+    advertises each supported method in its NWC info event and `get_info` response"."""
     info = (await client.request("get_info")).result
 
     assert {"pay", "receive", "lookup_payment", "make_offer"} <= set(info["methods"])

@@ -36,6 +36,10 @@ async def pay_between(payer: Client, payee: Client, amount_msat: int = 1_000) ->
 async def test_both_notification_kinds_are_published_if_nip04_is_allowed(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "it should publish two notification events for each notification". NWC-02: "it
+    should publish two notification events for each notification: kind `23196` encrypted with
+    NIP-04, and kind `23197` encrypted with NIP-44". Section 4, "both notification kinds": "both
+    if nip04 is allowed for the connection"."""
     payer = await wallet.connect()
 
     await pay_between(payer, client)
@@ -52,6 +56,8 @@ async def test_both_notification_kinds_are_published_if_nip04_is_allowed(
 async def test_only_the_kind_of_an_allowed_encryption_is_published(
     encryption: str, kind: int, wallet: WalletInProcess
 ) -> None:
+    """NWC-02: "If the wallet service only supports NIP-44, it should only publish kind `23197`
+    events"."""
     payee = await wallet.connect(encryption=encryption)
     invoice = (
         await payee.request("make_invoice", {"amount": 1_000}, encryption=encryption)
@@ -66,6 +72,9 @@ async def test_only_the_kind_of_an_allowed_encryption_is_published(
 async def test_a_notification_is_for_its_client_alone(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "The notification event SHOULD contain one `p` tag, the public key of the
+    client". NWC-02: "The notification event is a kind `23197` event and SHOULD contain one `p`
+    tag, the public key of the client"."""
     await pay_between(await wallet.connect(), client)
 
     for notification in told(client):
@@ -77,6 +86,7 @@ async def test_a_notification_is_for_its_client_alone(
 async def test_payment_sent_has_the_whole_transaction(
     outside: bool, client: Client, wallet: WalletInProcess
 ) -> None:
+    """NWC-02: "`payment_sent`: A payment was successfully sent by the wallet"."""
     payee = await wallet.connect()
     invoice = await (wallet.outside_invoice(1_000) if outside else payee.invoice(1_000))
 
@@ -96,6 +106,7 @@ async def test_payment_sent_has_the_whole_transaction(
 async def test_payment_received_has_the_whole_transaction(
     outside: bool, client: Client, wallet: WalletInProcess
 ) -> None:
+    """NWC-02: "`payment_received`: A payment was successfully received by the wallet"."""
     invoice = await client.invoice(1_000, description="tea", metadata={"comment": "c"})
 
     if outside:
@@ -115,6 +126,8 @@ async def test_payment_received_has_the_whole_transaction(
 async def test_every_app_of_an_account_that_sees_it_is_told(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "several connections on one account": "list, lookup and notifications cover
+    the account for connections that hold the scope"."""
     watcher = await wallet.connect(client.account, scopes="read")
     narrow = await wallet.connect(client.account, scopes="make_invoice,pay_invoice")
 
@@ -127,6 +140,8 @@ async def test_every_app_of_an_account_that_sees_it_is_told(
 async def test_a_connection_without_list_transactions_is_told_of_its_own(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "several connections on one account": "a connection without
+    `list_transactions` sees only its own rows"."""
     narrow = await wallet.connect(client.account, scopes="make_invoice,pay_invoice")
 
     await pay_between(await wallet.connect(), narrow)
@@ -148,6 +163,8 @@ async def test_a_connection_without_list_transactions_is_told_of_its_own(
 async def test_a_connection_is_told_what_it_wished_to_know(
     wish: str | None, types: set[str], wallet: WalletInProcess
 ) -> None:
+    """NWC-02: "If notifications are authorized for a specific connection, `get_info` MAY also
+    include"."""
     client = await wallet.connect(notifications=wish)
     other = await wallet.connect()
 

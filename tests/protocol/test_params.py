@@ -94,6 +94,7 @@ GOOD: dict[str, dict[str, object]] = {
 async def test_invalid_params_are_told_by_field_and_their_values_never_repeated(
     method: str, field: str, value: object, client: Client
 ) -> None:
+    """Section 4, "invalid params": "OTHER for core methods"."""
     opened = await client.request(method, GOOD[method] | {field: value})
 
     error = opened.payload["error"]
@@ -124,6 +125,7 @@ def repeats(message: str, value: object) -> bool:
 async def test_a_missing_parameter_is_named(
     method: str, missing: str, params: str | None, client: Client
 ) -> None:
+    """NIP-47: "one of payment_hash or invoice is required"."""
     tail = "" if params is None else f', "params": {params}'
 
     [opened] = await client.ask(f'{{"method": "{method}"{tail}}}')

@@ -105,6 +105,7 @@ async def test_an_account_pays_itself_only_what_it_has(wallet: WalletInProcess) 
 async def test_amount_beside_an_invoice_with_an_amount_must_be_equal(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "`amount` beside an invoice with an amount": "must be equal, else OTHER"."""
     refused = await client.pay(await wallet.outside_invoice(100_000), amount=100_001)
     paid = await client.pay(await wallet.outside_invoice(100_000), amount=100_000)
 
@@ -150,6 +151,7 @@ async def test_an_invoice_without_an_amount_needs_one(
 async def test_an_invoice_that_is_not_paid_costs_nothing(
     invoice: str, code: str, client: Client
 ) -> None:
+    """NIP-47: "`PAYMENT_FAILED`: The payment failed"."""
     opened = await client.pay(invoice)
 
     assert opened.error_code == code
@@ -167,6 +169,8 @@ async def test_an_invoice_that_is_not_paid_costs_nothing(
 async def test_the_balance_must_cover_amount_and_fee_reserve(
     balance_msat: int, code: str | None, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "`INSUFFICIENT_BALANCE`: The wallet does not have enough funds to cover a fee
+    reserve or the payment amount"."""
     client = await wallet.connect(await wallet.account(credit_msat=balance_msat))
 
     opened = await client.pay(await wallet.outside_invoice(100_000))
@@ -202,6 +206,7 @@ async def test_no_payment_is_larger_than_the_connections_cap(
 
 
 async def test_a_budget_counts_amount_fee_and_reserve(wallet: WalletInProcess) -> None:
+    """NIP-47: "`QUOTA_EXCEEDED`: The wallet has exceeded its spending quota"."""
     client = await wallet.connect(budget_msat=211_000, budget_renewal="never")
 
     codes = [
@@ -216,6 +221,7 @@ async def test_a_budget_counts_amount_fee_and_reserve(wallet: WalletInProcess) -
 async def test_a_budget_is_the_connections_and_not_the_accounts(
     wallet: WalletInProcess,
 ) -> None:
+    """Section 4, "several connections on one account": "the budget is the connection's"."""
     limited = await wallet.connect(budget_msat=150_000, budget_renewal="daily")
     other = await wallet.connect(limited.account)
     payee = await wallet.connect()
@@ -242,6 +248,7 @@ async def test_what_failed_counts_in_no_budget(wallet: WalletInProcess) -> None:
 async def test_invoice_paid_before_gives_the_stored_success_to_the_same_account(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "invoice paid before": "the stored success for the same account"."""
     other_app = await wallet.connect(client.account)
     invoice = await wallet.outside_invoice(100_000)
 
@@ -259,6 +266,7 @@ async def test_invoice_paid_before_gives_the_stored_success_to_the_same_account(
 async def test_invoice_paid_before_is_refused_to_another_account_in_one_wording(
     where: str, client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "invoice paid before": "another account gets OTHER with a uniform message"."""
     stranger = await wallet.connect()
     if where == "inside":
         invoice = await (await wallet.connect()).invoice(100_000)
@@ -292,6 +300,8 @@ async def test_a_failed_payment_may_be_tried_again(
 async def test_outcome_not_known_yet_is_no_answer_and_lookup_shows_pending(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "outcome not known yet": "no answer until final, however late"; "lookup shows
+    pending"."""
     invoice = await wallet.outside_invoice(100_000, hold=True)
     payment_hash = bolt11.decode(invoice).payment_hash
     request = client.build_request("pay_invoice", {"invoice": invoice})

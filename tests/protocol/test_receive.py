@@ -27,7 +27,8 @@ async def test_the_uri_has_an_invoice_as_asked_for(client: Client) -> None:
     """NWC-321: "The `bip321` value MUST contain one or more wallet-selected receive
     instructions. Each instruction MUST use the wallet service Bitcoin network.", and "If
     `description` is present, the wallet service MUST include it in each selected instruction
-    that supports descriptions.\""""
+    that supports descriptions."; "An implementation of `receive` MUST return at least one
+    `lightning` or `lno` instruction"."""
     result = await receive(client, amount=123_001, description="tea ☕")
 
     assert set(result) == {"bip321", "transaction_id"}
@@ -78,7 +79,8 @@ async def test_it_is_found_as_what_it_is_before_and_after(
     client: Client, wallet: WalletInProcess
 ) -> None:
     """NWC-321: "The `transaction_id` MUST identify the same transaction in later wallet
-    records.\""""
+    records." NWC-09: "`transaction_id` MUST be stable within the wallet service and MUST
+    identify the same payment in responses from other NWC methods"."""
     result = await receive(client, metadata={"comment": "tea"})
     invoice = invoice_in(result).invoice
     one = {"transaction_id": result["transaction_id"]}
@@ -103,7 +105,8 @@ async def test_it_is_found_as_what_it_is_before_and_after(
     ],
 )
 async def test_what_is_invalid_is_refused(client: Client, params: JsonObject) -> None:
-    """NWC-321: "`BAD_REQUEST`: A parameter is invalid.\""""
+    """NWC-321: "`BAD_REQUEST`: A parameter is invalid." Section 4, "invalid params":
+    "BAD_REQUEST for 09, 12, 321"."""
     opened = await client.request("receive", params)
 
     assert opened.error_code == "BAD_REQUEST"
@@ -132,7 +135,8 @@ async def test_what_the_node_cannot_ask_for_is_refused(
 
 
 async def test_metadata_that_is_too_long_is_dropped(client: Client) -> None:
-    """NWC-06: more than 4096 characters are dropped, and the request proceeds."""
+    """NWC-06: "The metadata MUST be no more than 4096 characters, otherwise MUST be
+    dropped"."""
     result = await receive(client, amount=1_000, metadata={"comment": "x" * 4_096})
 
     found = await client.request("lookup_payment", {"transaction_id": result["transaction_id"]})

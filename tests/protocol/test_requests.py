@@ -51,6 +51,10 @@ def garbage(client: Client, content: str) -> Event:
 async def test_a_response_is_for_its_client_and_its_request_in_its_encryption(
     method: str, encryption: str, client: Client
 ) -> None:
+    """NIP-47: "Both the request and response events SHOULD contain one `p` tag"; "The response
+    event SHOULD contain an `e` tag with the id of the request event it is responding to"; "The
+    `result_type` field MUST contain the name of the method that this event is responding to".
+    protocol.md 1.2: "Reply uses the request's scheme"."""
     request = client.build_request(method, GOOD_PARAMS.get(method), encryption=encryption)
 
     [opened] = await client.answers(request)
@@ -64,6 +68,10 @@ async def test_a_response_is_for_its_client_and_its_request_in_its_encryption(
 
 @pytest.mark.parametrize("method", SIX_METHODS)
 async def test_keys_on_success_and_error(method: str, client: Client) -> None:
+    """NIP-47: "The `error` field MUST contain a `message` field with a human readable error
+    message and a `code` field with the error code if the command was not successful"; "If the
+    command was successful, the `error` field must be null". Section 4, "keys on success and
+    error": "`error: null` on success; `result` omitted on error"."""
     opened = await client.request(method, GOOD_PARAMS.get(method))
 
     if opened.error_code is None:
@@ -98,6 +106,7 @@ async def test_the_dates_of_the_responses_of_one_connection_never_go_back(
 async def test_unknown_client_key_is_answered_with_silence_and_leaves_nothing(
     wallet: WalletInProcess, client: Client, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Section 4, "unknown client key": "silent: no row, no log line, no answer"."""
     stranger = Keypair(b"\x07" * 32)
     conversation = Conversation(stranger, client.uri.wallet_pubkey)
     tables = ("request", "outbox", "alarm")
@@ -159,6 +168,9 @@ async def test_the_first_p_tag_names_the_service_key(client: Client) -> None:
 async def test_expired_connection_is_told_unauthorized(
     method: str, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "`UNAUTHORIZED`: This public key has no wallet connected". NWC-08: "The
+    connection cannot be used after this date". Section 4, "expired connection":
+    "UNAUTHORIZED"."""
     client = await wallet.expired()
 
     opened = await client.request(method, GOOD_PARAMS.get(method))
@@ -170,6 +182,8 @@ async def test_expired_connection_is_told_unauthorized(
 async def test_revoked_connection_is_told_unauthorized_once_a_second(
     wallet: WalletInProcess, client: Client
 ) -> None:
+    """Section 4, "unknown client key": "a revoked or expired connection's key gets
+    UNAUTHORIZED, rate-limited"."""
     await wallet.revoke(client)
 
     requests = [client.build_request("get_balance") for _ in range(5)]
@@ -197,6 +211,8 @@ async def test_a_connection_that_ended_moves_no_money(
 async def test_a_method_without_its_scope_is_restricted(
     method: str, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "The `result_type` field MUST contain the name of the method that this event is
+    responding to"; "`RESTRICTED`: This public key is not allowed to do this operation"."""
     scopes = ",".join(other for other in SIX_METHODS if other != method)
     client = await wallet.connect(scopes=scopes)
 
@@ -213,6 +229,8 @@ async def test_a_method_without_its_scope_is_restricted(
 async def test_a_method_that_is_not_there_is_not_implemented(
     method: str, client: Client
 ) -> None:
+    """NIP-47: "`NOT_IMPLEMENTED`: The command is not known or is intentionally not
+    implemented"."""
     opened = await client.request(method)
 
     if " " in method:
@@ -224,6 +242,8 @@ async def test_a_method_that_is_not_there_is_not_implemented(
 async def test_get_info_without_the_scope_tells_methods_and_nothing_of_the_node(
     wallet: WalletInProcess,
 ) -> None:
+    """Section 4, "get_info without the scope": "always answered; node fields only with the
+    scope"."""
     client = await wallet.connect(scopes="get_balance,make_invoice")
 
     result = (await client.request("get_info")).result
@@ -233,6 +253,8 @@ async def test_get_info_without_the_scope_tells_methods_and_nothing_of_the_node(
 
 
 async def test_get_info_with_the_scope_tells_the_node(wallet: WalletInProcess) -> None:
+    """Section 4, "get_info without the scope": "always answered; node fields only with the
+    scope"."""
     client = await wallet.connect(scopes="full")
     result = (await client.request("get_info")).result
 
@@ -292,6 +314,7 @@ async def test_get_info_tells_the_methods_of_this_connection(
     ],
 )
 async def test_undecryptable_is_answered_with_other(content: str, client: Client) -> None:
+    """Section 4, "undecryptable, not JSON": "OTHER with `result_type`"."""
     [opened] = await client.answers(garbage(client, content))
 
     assert opened.payload == {
@@ -314,6 +337,7 @@ async def test_undecryptable_is_answered_with_other(content: str, client: Client
     ],
 )
 async def test_not_json_is_answered_with_other(plaintext: str, client: Client) -> None:
+    """Section 4, "undecryptable, not JSON": "OTHER with `result_type`"."""
     [opened] = await client.ask(plaintext)
 
     assert opened.payload["result_type"] == ""
@@ -323,6 +347,8 @@ async def test_not_json_is_answered_with_other(plaintext: str, client: Client) -
 async def test_what_cannot_be_read_is_answered_once_a_second_and_leaves_no_row(
     wallet: WalletInProcess, client: Client
 ) -> None:
+    """Section 4, "undecryptable, not JSON": "rate-limited, at most one per second and
+    connection"."""
     before = await count(wallet, "request"), await count(wallet, "outbox")
 
     for number in range(10):
@@ -352,6 +378,8 @@ async def test_a_numeric_bomb_is_answered_and_hurts_nobody(client: Client) -> No
 async def test_nip04_is_supported_and_advertised_unless_switched_off(
     wallet: WalletInProcess, client: Client
 ) -> None:
+    """Section 4, "nip04": "supported and advertised by default; per connection it can be
+    switched off"."""
     without = await wallet.connect(encryption="nip44_v2")
 
     offered = (await client.request("get_info", encryption=NIP04)).result["encryption"]
@@ -369,6 +397,8 @@ async def test_nip04_is_supported_and_advertised_unless_switched_off(
 async def test_an_encryption_that_was_not_offered_is_unsupported(
     allowed: str, used: str, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "`UNSUPPORTED_ENCRYPTION`". protocol.md 1.2: "It must be one the service
+    advertised; otherwise reply error `UNSUPPORTED_ENCRYPTION`"."""
     client = await wallet.connect(encryption=allowed)
 
     opened = await client.request("get_balance", encryption=used)
@@ -391,6 +421,8 @@ async def test_a_connection_with_one_encryption_speaks_and_tells_it(
 
 
 async def test_an_unknown_encryption_is_unsupported(client: Client) -> None:
+    """NIP-47: "`UNSUPPORTED_ENCRYPTION`". protocol.md 1.2: "It must be one the service
+    advertised; otherwise reply error `UNSUPPORTED_ENCRYPTION`"."""
     [opened] = await client.ask(
         GET_INFO, tags=[("p", client.uri.wallet_pubkey), ("encryption", "nip99")]
     )
@@ -410,6 +442,8 @@ async def test_an_unknown_encryption_is_unsupported(client: Client) -> None:
 async def test_older_clients_are_understood(
     tags: list[tuple[str, str]], encryption: str, client: Client
 ) -> None:
+    """protocol.md 1.2: "Request `encryption` names the scheme actually used; no tag =
+    nip04"."""
     [opened] = await client.ask(
         GET_INFO, encryption=encryption, tags=[("p", client.uri.wallet_pubkey), *tags]
     )

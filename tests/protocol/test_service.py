@@ -98,6 +98,8 @@ def tagged(client: RawClient, *tags: tuple[str, str]) -> Event:
 async def test_the_info_event_says_what_a_connection_may_do(
     wish: dict[str, str], content: str, tags: dict[str, str], opened: Opened
 ) -> None:
+    """NIP-47: "The info event should be a replaceable event that is published by the wallet
+    service on the relay to indicate which capabilities it supports"."""
     async with raw_client(await opened.service.connect("main", **wish)) as client:
         info = client.info
 
@@ -110,6 +112,8 @@ async def test_the_info_event_says_what_a_connection_may_do(
 
 @pytest.mark.attack("A29")
 async def test_every_connection_has_a_service_key_of_its_own(opened: Opened) -> None:
+    """NIP-47: "`pubkey`, which SHOULD be unique per client connection". NWC-08: "Wallet
+    services SHOULD use a unique wallet service public key per connection"."""
     uris = [await opened.service.connect("main") for _ in range(3)]
 
     assert len({uri.partition("?")[0] for uri in uris}) == 3
@@ -226,6 +230,7 @@ async def test_a_stranger_is_answered_with_silence_and_without_a_log_line(
 async def test_a_request_that_has_expired_or_may_have_is_ignored(
     expiration: str, client: RawClient
 ) -> None:
+    """NIP-47: "If the request is received after this timestamp, it should be ignored"."""
     ours = ("p", client.uri.wallet_pubkey)
 
     assert not await answered(client, tagged(client, ours, ("expiration", expiration)))

@@ -46,6 +46,8 @@ async def is_answered(
 async def test_request_without_expiration(
     methods: list[str], age_s: int, answered: bool, client: Client
 ) -> None:
+    """Section 4, "request without `expiration`": "mutating older than 120 s and reads older
+    than 5 min ignored; 60 s of future skew allowed"."""
     for method in methods:
         assert await is_answered(client, method, age_s=age_s) is answered
 
@@ -67,6 +69,8 @@ async def test_request_without_expiration(
 async def test_expired_request_is_ignored_and_a_valid_one_is_not(
     method: str, in_s: int, age_s: int, answered: bool, client: Client
 ) -> None:
+    """NIP-47: "If the request is received after this timestamp, it should be ignored". Section
+    4, "expired request": "ignored silently"."""
     expiration = str(now() + in_s)
 
     assert await is_answered(client, method, age_s=age_s, expiration=expiration) is answered
@@ -100,6 +104,7 @@ async def test_an_expiration_of_a_thousand_digits_is_read(client: Client) -> Non
 async def test_an_ignored_request_leaves_nothing(
     wallet: WalletInProcess, client: Client
 ) -> None:
+    """Section 4, "expired request": "ignored silently"."""
     before = await claims(wallet)
 
     await is_answered(client, "make_invoice", expiration=str(now() - 1))
@@ -191,6 +196,7 @@ async def test_a_refused_payment_stays_refused_when_it_comes_again(
 async def test_too_many_requests_are_told_rate_limited_at_a_bounded_rate(
     client: Client,
 ) -> None:
+    """NIP-47: "`RATE_LIMITED`: The client is sending commands too fast"."""
     requests = [client.build_request("get_balance") for _ in range(300)]
 
     for request in requests:

@@ -119,6 +119,7 @@ async def test_both_sides_of_an_internal_payment_see_their_own(
 async def test_another_accounts_invoice_is_not_found(
     by: str, client: Client, wallet: WalletInProcess
 ) -> None:
+    """NIP-47: "`NOT_FOUND`: The invoice could not be found by the given parameters"."""
     other = await wallet.connect()
     theirs = (await other.request("make_invoice", {"amount": 1_000})).result
 
@@ -145,6 +146,8 @@ async def test_another_accounts_payment_is_not_found(
 async def test_several_connections_on_one_account_see_it_all_with_list_transactions(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "several connections on one account": "list, lookup and notifications cover
+    the account for connections that hold the scope"."""
     other_app = await wallet.connect(client.account, scopes="read")
     invoice = await client.invoice(1_000)
 
@@ -155,6 +158,8 @@ async def test_several_connections_on_one_account_see_it_all_with_list_transacti
 async def test_several_connections_on_one_account_see_their_own_rows_without_it(
     client: Client, wallet: WalletInProcess
 ) -> None:
+    """Section 4, "several connections on one account": "a connection without
+    `list_transactions` sees only its own rows"."""
     narrow = await wallet.connect(
         client.account, scopes="lookup_invoice,make_invoice,pay_invoice"
     )
@@ -173,6 +178,8 @@ async def test_several_connections_on_one_account_see_their_own_rows_without_it(
 
 
 async def test_a_list_has_the_whole_shape_newest_first(client: Client) -> None:
+    """NWC-05: "Transactions are returned in descending order of creation time". Section 4,
+    "state casing": "lowercase"."""
     await store_payments(client, 3)
     await client.invoice(1_000, metadata={"comment": "c"}, description="d")
 
@@ -214,6 +221,10 @@ async def test_an_empty_account_has_an_empty_list(client: Client) -> None:
 async def test_from_and_until_are_times_of_creation_and_inclusive(
     params: dict[str, Any], seconds: list[int], client: Client
 ) -> None:
+    """NWC-05: "If `from` is not specified, it defaults to 0"; "If `until` is not specified, it
+    defaults to the current time"; "starting timestamp in seconds since epoch (inclusive)";
+    "ending timestamp in seconds since epoch (inclusive)". Section 4, "from/until": "created_at,
+    inclusive"."""
     await store_payments(client, 5)
 
     rows = await client.transactions(**params)
@@ -222,6 +233,8 @@ async def test_from_and_until_are_times_of_creation_and_inclusive(
 
 
 async def test_total_count_ignores_the_limit(client: Client) -> None:
+    """NWC-05: "total number of transactions matching request filters (excluding
+    pagination)"."""
     await store_payments(client, 5)
 
     result = (await client.request("list_transactions", {"limit": 2, "offset": 3})).result
@@ -244,6 +257,8 @@ async def test_total_count_ignores_the_limit(client: Client) -> None:
 async def test_unpaid_ones_are_shown_when_asked_for(
     params: dict[str, Any], states: list[str], client: Client, wallet: WalletInProcess
 ) -> None:
+    """NWC-05: "If `type` is not specified, both invoices and payments are returned"; "include
+    unpaid invoices, optional, default false"."""
     account_id = client.connection.account_id
     await store_payments(client, 1)
     expired = an_invoice(
@@ -279,6 +294,7 @@ async def test_a_page_has_20_rows_and_never_more_than_50(
 async def test_a_reply_fits_an_event_of_64_kib_whatever_is_in_the_rows(
     encryption: str, client: Client
 ) -> None:
+    """NWC-05: "otherwise there is risk of `list_transactions` responses being rejected"."""
     fat = '{"comment":"' + "☕" * 1_300 + '"}'
     await store_payments(client, 60, description="\x01" * 639, metadata=fat)
 
@@ -314,7 +330,8 @@ async def test_the_fattest_payment_of_an_offer_fits_alone_without_what_is_option
     client: Client,
 ) -> None:
     """NWC-12: "each BOLT12 transaction item MUST include" `details`, of which `payment_hash`
-    and `offer_id` are required."""
+    and `offer_id` are required; "`offer_id` is REQUIRED when the payment was created from an
+    offer"."""
     fat = orjson.dumps({"comment": "😀" * 4_080}).decode()
     of_offer = {"offer": "l" * 7_089, "bolt12_id": "ab" * 32, "payer_note": "\x01" * 640}
     await store_payments(

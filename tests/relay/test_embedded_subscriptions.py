@@ -212,6 +212,8 @@ async def test_a_subscription_ends(relay: EmbeddedRelay, how: tuple[object, ...]
 async def test_a_subscription_that_cannot_be_is_closed_with_the_reason(
     relay: EmbeddedRelay, name: str, filters: list[object], prefix: str
 ) -> None:
+    """NWC-08: "Wallet services that run a relay SHOULD restrict event queries to filters
+    containing a known author, `e` or `p` tag"."""
     async with raw_client(relay.url) as client:
         closed = await client.ask("REQ", name, *filters)
 
