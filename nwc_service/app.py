@@ -94,6 +94,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     announcer.listen_all()
     await announcer.show_all()
     edges.spawn(flow.outbox.run())
+    edges.spawn(flow.dispatcher.run())
     edges.spawn(flow.reconciler.run())
     edges.spawn(announcer.run(jitter=RANDOM))
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)

@@ -45,6 +45,7 @@ REPETITIONS = Rate(per_s=5, burst=50)
 REFUSALS = Rate(per_s=5, burst=50)
 """Of requests beyond the rate: each that changes something costs a row."""
 _ENDED = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+RECOVER_EVERY_S = 30.0
 LONGEST_EXPIRATION_S = 24 * 3600
 """How long a request may ask to be executed, whatever its `expiration` says."""
 
@@ -89,6 +90,7 @@ class Dispatcher:
         self._repetitions = Buckets(REPETITIONS)
         self._refusals = Buckets(REFUSALS)
         self._in_progress: Counter[str] = Counter()
+        self._handled: Counter[str] = Counter()  # copies of each event, now
 
     def submit(self, event: Event, repeated: bool) -> None:  # noqa: FBT001 (a callback)
         """Take a request event whose signature holds. Never blocks and never raises.
@@ -108,18 +110,32 @@ class Dispatcher:
         self._in_progress[connection.connection_id] += 1
         self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
 
-    async def recover(self) -> None:
-        """Before the first request: refuse what was claimed and never begun."""
+    async def run(self) -> None:
+        """A database that failed between the items of one request leaves some of them."""
+        while True:
+            await asyncio.sleep(RECOVER_EVERY_S)
+            try:
+                if await self._db.read(requests.orphans):
+                    self._outbox.push(await self.recover())
+            except Exception:
+                log.exception("request.recover_failed")
+
+    async def recover(self) -> list[Outgoing]:
+        """Refuse what was claimed, never begun, and is in nobody's hands any more."""
         error = RequestError(ErrorCode.INTERNAL, "interrupted before anything was done")
 
-        async def work(tx: Tx) -> None:
+        async def work(tx: Tx) -> list[Outgoing]:
+            refusals: list[Outgoing] = []
             for claim in await requests.orphans(tx):
                 connection = self._directory.by_id(claim.connection_id)
-                if connection is not None:
+                if connection is not None and claim.event_id not in self._handled:
                     payload = error_payload(claim.method, error)
-                    await self._answers.store(tx, connection, claim=claim, payload=payload)
+                    refusals += await self._answers.store(
+                        tx, connection, claim=claim, payload=payload
+                    )
+            return refusals
 
-        await self._db.write(work)
+        return await self._db.write(work)
 
     def _is_limited(self, connection: Connection, *, repeated: bool) -> bool:
         """Repetitions have a bucket of their own: anyone may replay what a relay has kept."""
@@ -139,6 +155,7 @@ class Dispatcher:
     async def _run(
         self, connection: Connection, event: Event, *, repeated: bool, limited: bool
     ) -> None:
+        self._handled[event.id] += 1
         try:
             await self._handle(connection, event, repeated=repeated, limited=limited)
         except asyncio.CancelledError:
@@ -148,9 +165,8 @@ class Dispatcher:
             # answer there is nothing true to say, and a repeated request may still succeed.
             log.exception("request.failed", connection_id=connection.connection_id)
         finally:
-            self._in_progress[connection.connection_id] -= 1
-            if not self._in_progress[connection.connection_id]:
-                del self._in_progress[connection.connection_id]
+            _less(self._in_progress, connection.connection_id)
+            _less(self._handled, event.id)
 
     async def _handle(
         self, connection: Connection, event: Event, *, repeated: bool, limited: bool
@@ -289,6 +305,12 @@ class Dispatcher:
         readable = expiration.isascii() and expiration.isdigit()
         recent = now - event.created_at <= LONGEST_EXPIRATION_S
         return readable and recent and now <= int(expiration[:15])
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _claim(

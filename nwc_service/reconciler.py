@@ -275,11 +275,14 @@ class Reconciler:
 
     async def _sweep_invoices_for_ever(self, name: BackendName) -> None:
         """At the start about all of them, without a break: who knows how long it was down."""
+        await _alone(self._sweep_all_invoices(name))
+        await asyncio.sleep(INVOICES_EVERY_S)
+        await _every(INVOICES_EVERY_S, self.sweep_invoices, name)
+
+    async def _sweep_all_invoices(self, name: BackendName) -> None:
         open_ones = await self._open_invoices(name)
         for _ in range(0, len(open_ones), SWEEP_AT_MOST):
             await _alone(self.sweep_invoices(name))
-        await asyncio.sleep(INVOICES_EVERY_S)
-        await _every(INVOICES_EVERY_S, self.sweep_invoices, name)
 
     async def sweep_invoices(self, name: BackendName) -> None:
         """Ask about the open invoices, some each time: streams have gaps (A16)."""
