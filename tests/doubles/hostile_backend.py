@@ -7,6 +7,7 @@ from typing import Literal
 
 from nwc_service.backend import (
     Balance,
+    Cap,
     Cursor,
     Decoded,
     FetchedInvoice,
@@ -26,7 +27,7 @@ from nwc_service.backend import (
     Unsupported,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
-from tests.doubles.hostile_node import HostileNode
+from tests.doubles.hostile_node import NODE_PUBKEY, HostileNode
 from tests.doubles.scripted_backend import CAPS
 
 POLL_S = 5.0
@@ -36,7 +37,14 @@ CALL_S = 0.05
 class HostileBackend:
     """The node outlives it, as a node outlives the service."""
 
-    caps = CAPS
+    caps = (
+        CAPS
+        | Cap.NODE_INFO
+        | Cap.HOLD
+        | Cap.KEYSEND
+        | Cap.KEYSEND_TLV
+        | Cap.KEYSEND_OWN_PREIMAGE
+    )
 
     def __init__(
         self,
@@ -57,7 +65,12 @@ class HostileBackend:
 
     async def start(self) -> NodeInfo:
         await asyncio.sleep(CALL_S)
-        return NodeInfo(alias="hostile", network="regtest")
+        return NodeInfo(
+            alias="hostile",
+            pubkey=NODE_PUBKEY,
+            network="regtest",
+            block_height=self.node.height(),
+        )
 
     async def close(self) -> None:
         pass
@@ -100,8 +113,6 @@ class HostileBackend:
         raise Unsupported("no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
-        if isinstance(request, KeysendRequest):
-            raise Unsupported("no keysend")
         self.node.submit(request)
         now = asyncio.get_running_loop().time
         gives_up_at = now() + request.timeout_s
@@ -140,7 +151,10 @@ class HostileBackend:
     async def resolve_hold(
         self, payment_hash: PaymentHash, preimage: Preimage | None
     ) -> InvoiceReport:
-        raise Unsupported("no hold invoices")
+        await asyncio.sleep(CALL_S)
+        report = self.node.resolve_hold(payment_hash, preimage)
+        await asyncio.sleep(CALL_S)
+        return report
 
     async def cancel_invoice(self, payment_hash: PaymentHash) -> None:
         await asyncio.sleep(CALL_S)

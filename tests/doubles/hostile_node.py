@@ -10,6 +10,8 @@ seed and the same calls give the same behaviour. With no faults it is an obedien
     node.answer(pay_request.our_id)                 # what the sender hears by now, or None
     node.lookup_payment(ref)                        # raises BackendUnavailable, like the port
     node.create_invoice(spec); node.receive(payment_hash); node.events_after(cursor)
+    node.resolve_hold(payment_hash, preimage)       # or None: give back what is held
+    node.receive_keysend(5_000, {696969: b"id"})
     node.due_at()                                   # when `step` has something to do again
     node.heal()                                     # from now on it tells the truth
     node.truth.paid, node.truth.received_msat       # what really happened
@@ -17,21 +19,26 @@ seed and the same calls give the same behaviour. With no faults it is an obedien
     old = node.snapshot(); node.restore(old)        # a rollback: its memory, not the truth
 """
 
+import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from random import Random
 from typing import Any, Literal
 
+from coincurve import PrivateKey
+
 from nwc_service.backend import (
     BackendUnavailable,
+    BadRequest,
     Cursor,
     Decoded,
     InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
+    KeysendRequest,
     PaymentRef,
     PaymentReport,
     PayRequest,
@@ -50,8 +57,13 @@ from nwc_service.wallet.units import Msat, PaymentHash, Preimage
 
 NODE_KEY = b"\x11" * 32
 PAYEE_KEY = b"\x22" * 32
+NODE_PUBKEY = PrivateKey(NODE_KEY).public_key.format().hex()
+PAYEE_PUBKEY = PrivateKey(PAYEE_KEY).public_key.format().hex()
 OPENING_MSAT = 10**12
 LATENCY_S = 0.4
+BLOCK_S = 30
+HELD_BLOCKS = 40
+"""How long a payer lets a hold invoice that demands no more keep his money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,9 @@ class Faults:
     event_repeats: float = 0.0
     events_reordered: float = 0.0
     index_gap: float = 0.0
+    # hold invoices
+    resolved_unheard: float = 0.0  # it settles or cancels, the reply is lost
+    held_shortly: float = 0.0  # of a payer who leaves hardly any blocks
 
     late_s: float = 120.0
     in_flight_s: float = 7200.0
@@ -108,7 +123,7 @@ class Send:
     our_id: str
     payment_hash: PaymentHash
     amount_msat: int
-    expires_at: int
+    expires_at: float
     sent_at: float
     arrives_at: float
     takes_s: float
@@ -144,6 +159,13 @@ class Truth:
     paid: dict[str, Paid] = field(default_factory=dict)  # by `our_id`
     received_msat: dict[tuple[PaymentHash, str], int] = field(default_factory=dict)
     """By payment hash and htlc set."""
+    held_msat: dict[tuple[PaymentHash, str], int] = field(default_factory=dict)
+    """Of hold invoices, now: by payment hash and htlc set, too."""
+    decided: set[PaymentHash] = field(default_factory=set)
+    """Hold invoices of which it was told what to do, whatever it said to that."""
+    accepted: dict[PaymentHash, int] = field(default_factory=dict)  # how often it was held
+    keysends: dict[PaymentHash, Mapping[int, bytes]] = field(default_factory=dict)
+    """That came in, with their records."""
 
     def spent_msat(self, payment_hash: PaymentHash) -> int:
         paid = self.paid.values()
@@ -162,6 +184,7 @@ class _Memory:
     sends: dict[int, SendState] = field(default_factory=dict)  # by number: as it knows them
     invoices: dict[PaymentHash, InvoiceReport] = field(default_factory=dict)
     by_our_id: dict[str, PaymentHash] = field(default_factory=dict)
+    hold_blocks: dict[PaymentHash, int] = field(default_factory=dict)  # of hold invoices
     log: list[tuple[int, InvoiceReport]] = field(default_factory=list)
     counters: dict[str, int] = field(
         default_factory=lambda: {"payments": 0, "invoices": 0, "settled": 0}
@@ -172,6 +195,7 @@ class _Memory:
             dict(self.sends),
             dict(self.invoices),
             dict(self.by_our_id),
+            dict(self.hold_blocks),
             list(self.log),
             dict(self.counters),
         )
@@ -210,6 +234,7 @@ class HostileNode:
         while (due := self._next_of_sends()) is not None and due[0] <= now:
             at, number = due
             self._advance(number, at=at)
+        self._give_back_due()
         told = [report for at, report in self._untold if at <= now]
         self._untold = [(at, report) for at, report in self._untold if at > now]
         for report in told:
@@ -243,6 +268,10 @@ class HostileNode:
         """By the clock that it was given."""
         return self._clock()
 
+    def height(self) -> int:
+        """The number of the newest block."""
+        return int(self._clock() // BLOCK_S)
+
     # --- sends
 
     def offer(
@@ -271,9 +300,11 @@ class HostileNode:
         read = bolt11.decode(invoice)
         return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
 
-    def submit(self, request: PayRequest) -> None:
+    def submit(self, request: PayRequest | KeysendRequest) -> None:
         """Somebody has sent this; `answer` tells what he hears."""
         self.step()
+        if isinstance(request, KeysendRequest) and request.destination != NODE_PUBKEY:
+            self.expect(request.preimage)  # whoever gets a keysend knows what he needs
         self.truth.sends[request.our_id] = self.truth.sends.get(request.our_id, 0) + 1
         send = self._planned(request)
         self._sends.append(send)
@@ -310,17 +341,20 @@ class HostileNode:
             return self._said(numbers[-1])
         standing = self._standing(ref.payment_hash)
         if standing is not None:
-            return self._said(standing)
+            said = self._said(standing)
+            if isinstance(said, Failed):  # and this one may still be on its way
+                self.truth.denied[ref.our_id] = True
+            return said
         return None if known is None else Failed(FailReason.NO_ROUTE, "as what it had joined")
 
-    def _planned(self, request: PayRequest) -> Send:
+    def _planned(self, request: PayRequest | KeysendRequest) -> Send:
         faults, random, now = self.faults, self._random, self._clock()
-        decoded = bolt11.decode(request.invoice)
+        payment_hash, expires_at = _aim(request)
         travels_s = random.uniform(0, LATENCY_S)
         if self._happens(faults.accepts_late):
             travels_s = random.uniform(0, faults.late_s)
-        if self._happens(faults.accepts_at_expiry):
-            travels_s = max(0, decoded.expires_at + random.uniform(-150, 150) - now)
+        if expires_at < math.inf and self._happens(faults.accepts_at_expiry):
+            travels_s = max(0, expires_at + random.uniform(-150, 150) - now)
         takes_s = random.uniform(0, LATENCY_S)
         if self._happens(faults.stays_in_flight):
             takes_s = random.uniform(0, faults.in_flight_s)
@@ -336,9 +370,9 @@ class HostileNode:
         refused = self._happens(faults.refuses)
         return Send(
             our_id=request.our_id,
-            payment_hash=request.payment_hash,
+            payment_hash=payment_hash,
             amount_msat=request.amount_msat,
-            expires_at=decoded.expires_at,
+            expires_at=expires_at,
             sent_at=now,
             arrives_at=now + travels_s,
             takes_s=takes_s,
@@ -447,17 +481,19 @@ class HostileNode:
 
     def create_invoice(self, spec: InvoiceSpec) -> InvoiceReport:
         """The same again for the same `our_id`. Raises BackendUnavailable, also when it has
-        made it."""
+        made it, and BadRequest for a hash that another invoice has."""
         self._take_call()
         if spec.our_id not in self._memory.by_our_id:
+            if spec.hold_hash in self._memory.invoices:
+                raise BadRequest("another invoice has this payment hash")
             self._make(spec)
         if self._happens(self.faults.created_unheard):
             raise BackendUnavailable("the connection broke")
         return self._memory.invoices[self._memory.by_our_id[spec.our_id]]
 
     def _make(self, spec: InvoiceSpec) -> None:
-        preimage = spec.preimage or Preimage(self._random.randbytes(32).hex())
-        payment_hash, now = hash_of(preimage), int(self._clock() + self.faults.skew_s)
+        preimage, payment_hash = self._secret(spec)
+        now = int(self._clock() + self.faults.skew_s)
         invoice = bolt11.encode(
             network="regtest",
             amount_msat=spec.amount_msat,
@@ -480,7 +516,16 @@ class HostileNode:
             created_at=now,
             expires_at=now + spec.expiry_s,
         )
+        if spec.hold_hash is not None:
+            blocks = spec.min_cltv_expiry_delta or HELD_BLOCKS
+            self._memory.hold_blocks[payment_hash] = blocks
         self._count("invoices")
+
+    def _secret(self, spec: InvoiceSpec) -> tuple[Preimage | None, PaymentHash]:
+        if spec.hold_hash is not None:
+            return None, spec.hold_hash
+        preimage = spec.preimage or Preimage(self._random.randbytes(32).hex())
+        return preimage, hash_of(preimage)
 
     def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
         self._take_call()
@@ -495,9 +540,8 @@ class HostileNode:
     def cancel_invoice(self, payment_hash: PaymentHash) -> None:
         self._take_call()
         report = self._memory.invoices.get(payment_hash)
-        if report is not None and report.status is InvoiceStatus.OPEN:
-            canceled = replace(report, status=InvoiceStatus.CANCELED)
-            self._memory.invoices[payment_hash] = canceled
+        if report is not None and report.status is not InvoiceStatus.SETTLED:
+            self._cancel(report)
 
     def open_hashes(self) -> list[PaymentHash]:
         """Of the invoices that nobody has paid; a payer knows only those that he was shown."""
@@ -507,19 +551,43 @@ class HostileNode:
         ]
 
     def receive(self, payment_hash: PaymentHash, amount_msat: int | None = None) -> int:
-        """Somebody outside pays an invoice of this node; what really arrived, 0 where it was
-        refused."""
+        """Somebody outside pays an invoice of this node; what really arrived, or is held of a
+        hold invoice, 0 where it was refused."""
         self.step()
         report = self._memory.invoices.get(payment_hash)
-        if report is None or report.status is InvoiceStatus.SETTLED:
+        taken = (InvoiceStatus.SETTLED, InvoiceStatus.ACCEPTED)
+        if report is None or report.status in taken:
             return 0
         is_expired = self._clock() + self.faults.skew_s >= report.expires_at
         is_dead = is_expired or report.status is not InvoiceStatus.OPEN
         if is_dead and not self._happens(self.faults.settles_dead):
             return 0
         received_msat = amount_msat or self._paid_in(report.amount_msat or 1_000)
-        self._settle_invoice(report, received_msat)
+        if payment_hash in self._memory.hold_blocks:
+            self._hold(report, received_msat)
+        else:
+            self._settle_invoice(report, received_msat)
         return received_msat
+
+    def receive_keysend(self, amount_msat: int, tlvs: Mapping[int, bytes]) -> PaymentHash:
+        """Somebody outside pays this node without an invoice."""
+        self.step()
+        preimage = Preimage(self._random.randbytes(32).hex())
+        now = int(self._clock() + self.faults.skew_s)
+        report = InvoiceReport(
+            payment_hash=hash_of(preimage),
+            invoice="",
+            status=InvoiceStatus.OPEN,
+            amount_msat=Msat(amount_msat),
+            received_msat=None,
+            preimage=preimage,
+            created_at=now,
+            expires_at=now,
+            tlvs=tlvs,
+        )
+        self.truth.keysends[report.payment_hash] = tlvs
+        self._settle_invoice(report, amount_msat)
+        return report.payment_hash
 
     def receive_stray(self, amount_msat: int) -> PaymentHash:
         """Settle an invoice that the service never asked for."""
@@ -537,7 +605,8 @@ class HostileNode:
         return payment_hash
 
     def events_after(self, cursor: Cursor | None) -> list[tuple[InvoiceReport, Cursor | None]]:
-        """What has settled since, each with the cursor up to which all has been told."""
+        """What has settled since, and what is held still, each with the cursor up to which all
+        has been told."""
         self._take_call()
         reached = int(cursor or 0)
         ahead = [index for index, _ in self._memory.log if index > reached]
@@ -554,7 +623,12 @@ class HostileNode:
             events.append((report, at))
             if self._happens(self.faults.event_repeats):
                 events.append((self._random.choice(self._memory.log)[1], at))
-        return events
+        return [(report, at) for report, at in events if self._is_true(report)]
+
+    def _is_true(self, report: InvoiceReport) -> bool:
+        """What was held and is not any more is not told as held."""
+        is_held = (report.payment_hash, report.htlc_set) in self.truth.held_msat
+        return report.status is not InvoiceStatus.ACCEPTED or is_held
 
     def _paid_in(self, amount_msat: int) -> int:
         if self._happens(self.faults.overpaid):
@@ -576,18 +650,106 @@ class HostileNode:
             settled_at=int(self._clock() + self.faults.skew_s),
         )
         self.truth.received_msat[report.payment_hash, settled.htlc_set] = received_msat
-        self._memory.invoices[report.payment_hash] = settled
+        self._keep(settled)
+
+    def _keep(self, report: InvoiceReport) -> None:
+        """What it knows from now on, and tells at once or later."""
+        self._memory.invoices[report.payment_hash] = report
         if self._happens(self.faults.event_late):
             late_s = self._random.uniform(0, self.faults.event_late_s)
-            self._untold.append((self._clock() + late_s, settled))
+            self._untold.append((self._clock() + late_s, report))
         else:
-            self._tell(settled)
+            self._tell(report)
 
     def _tell(self, report: InvoiceReport) -> None:
         if self._happens(self.faults.index_gap):
             self._count("settled", self._random.randint(1, 50))
         self._count("settled")
         self._memory.log.append((self._memory.counters["settled"], report))
+
+    # --- hold invoices
+
+    def resolve_hold(
+        self, payment_hash: PaymentHash, preimage: Preimage | None
+    ) -> InvoiceReport:
+        """Raises BackendUnavailable, also when it has done it, and BadRequest as the port has
+        it."""
+        self._take_call()
+        self.truth.decided.add(payment_hash)
+        report = self._memory.invoices.get(payment_hash)
+        if report is None or payment_hash not in self._memory.hold_blocks:
+            raise BadRequest("no hold invoice has this payment hash")
+        if preimage is not None:
+            self._settle_hold(report, preimage)
+        elif report.status is InvoiceStatus.SETTLED:
+            raise BadRequest("the hold invoice is settled")
+        else:
+            self._cancel(report)
+        if self._happens(self.faults.resolved_unheard):
+            raise BackendUnavailable("the connection broke")
+        return self._memory.invoices[payment_hash]
+
+    def _settle_hold(self, report: InvoiceReport, preimage: Preimage) -> None:
+        if hash_of(preimage) != report.payment_hash:
+            raise BadRequest("the preimage is of another hash")
+        if report.status is InvoiceStatus.SETTLED:
+            return
+        if report.status is not InvoiceStatus.ACCEPTED:
+            raise BadRequest(f"the hold invoice is {report.status}")
+        key = report.payment_hash, report.htlc_set
+        self.truth.received_msat[key] = self.truth.held_msat.pop(key)
+        self._keep(
+            replace(
+                report,
+                status=InvoiceStatus.SETTLED,
+                preimage=preimage,
+                settled_at=int(self._clock() + self.faults.skew_s),
+                settle_deadline=None,
+            )
+        )
+
+    def _hold(self, report: InvoiceReport, received_msat: int) -> None:
+        before = self.truth.accepted.get(report.payment_hash, 0)
+        blocks = self._memory.hold_blocks[report.payment_hash]
+        if self._happens(self.faults.held_shortly):
+            blocks = self._random.randint(1, 8)
+        accepted = replace(
+            report,
+            htlc_set=str(before) if before else "",
+            status=InvoiceStatus.ACCEPTED,
+            received_msat=Msat(received_msat),
+            settle_deadline=self.height() + blocks,
+        )
+        self.truth.accepted[report.payment_hash] = before + 1
+        self.truth.held_msat[report.payment_hash, accepted.htlc_set] = received_msat
+        self._keep(accepted)
+
+    def _cancel(self, report: InvoiceReport) -> None:
+        """Nobody can pay it any more, and what is held goes back."""
+        self.truth.held_msat.pop((report.payment_hash, report.htlc_set), None)
+        self._memory.invoices[report.payment_hash] = replace(
+            report, status=InvoiceStatus.CANCELED, received_msat=None, settle_deadline=None
+        )
+
+    def _give_back_due(self) -> None:
+        """As a node does at the settle deadline, lest the payer's closes the channel."""
+        for payment_hash, _ in list(self.truth.held_msat):
+            report = self._memory.invoices[payment_hash]
+            if report.settle_deadline is not None and report.settle_deadline <= self.height():
+                self._cancel(report)
+
+    def _give_back_forgotten(self) -> None:
+        """After a rollback its peers take back what it does not hold any more, and it cannot
+        hold again what has gone back or was settled."""
+        known = self._memory.invoices
+        for payment_hash, htlc_set in list(self.truth.held_msat):
+            report = known.get(payment_hash)
+            is_held = report is not None and report.status is InvoiceStatus.ACCEPTED
+            if report is None or not is_held or report.htlc_set != htlc_set:
+                del self.truth.held_msat[payment_hash, htlc_set]
+        for report in list(known.values()):
+            if not self._is_true(report):
+                self._cancel(report)
 
     # --- the node as a whole
 
@@ -637,6 +799,7 @@ class HostileNode:
         for number in self._forgotten[-1].sends:
             if number not in self._memory.sends:
                 self.truth.denied[self._sends[number].our_id] = True
+        self._give_back_forgotten()
 
     def _remember(self, newer: _Memory) -> None:
         """Take back what a rollback hid. All is told again: its numbers were used twice."""
@@ -646,12 +809,14 @@ class HostileNode:
         for number in self._memory.sends:
             self._memory.sends[number] = self._sends[number].state
         self._memory.by_our_id.update(since.by_our_id)
+        self._memory.hold_blocks.update(since.hold_blocks)
         for payment_hash, report in since.invoices.items():
             known = self._memory.invoices.get(payment_hash)
             if known is None or known.status is not InvoiceStatus.SETTLED:
                 self._memory.invoices[payment_hash] = report
         for name, value in since.counters.items():
             self._memory.counters[name] = max(value, newer.counters[name]) + 1
+        self._give_back_forgotten()
         for _, report in [*newer.log, *since.log]:
             self._tell(report)
 
@@ -675,3 +840,10 @@ class HostileNode:
 
     def _count(self, name: str, by: int = 1) -> None:
         self._memory.counters[name] += by
+
+
+def _aim(request: PayRequest | KeysendRequest) -> tuple[PaymentHash, float]:
+    """What it pays, and until when it can; a keysend expires nowhere."""
+    if isinstance(request, KeysendRequest):
+        return hash_of(request.preimage), math.inf
+    return request.payment_hash, bolt11.decode(request.invoice).expires_at

@@ -50,6 +50,13 @@ CREATE TEMP TRIGGER settled_invoice_changed AFTER UPDATE ON invoice
     WHEN OLD.state = 'SETTLED' AND NEW.state <> 'SETTLED'
     BEGIN INSERT INTO broken VALUES ('I17: a settled invoice changed: ' || OLD.invoice_id);
     END;
+CREATE TEMP TRIGGER decided_again AFTER UPDATE ON invoice
+    WHEN OLD.resolution IS NOT NULL AND NEW.resolution IS NOT OLD.resolution
+    BEGIN INSERT INTO broken VALUES ('a hold was decided again: ' || OLD.invoice_id); END;
+CREATE TEMP TRIGGER held_twice AFTER UPDATE ON invoice
+    WHEN OLD.state = 'ACCEPTED'
+        AND NEW.payer_payment_id IS NOT OLD.payer_payment_id
+    BEGIN INSERT INTO broken VALUES ('a hold has another payer: ' || OLD.invoice_id); END;
 """
 
 _CHECK = """

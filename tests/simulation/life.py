@@ -9,7 +9,12 @@ from pathlib import Path
 
 from nwc_service.accounts import Accounts
 from nwc_service.backend import BackendUnavailable, LightningBackend
-from nwc_service.config import PaymentSettings, RequestSettings, Settings
+from nwc_service.config import (
+    InvoiceSettings,
+    PaymentSettings,
+    RequestSettings,
+    Settings,
+)
 from nwc_service.directory import Directory
 from nwc_service.edges import Edges
 from nwc_service.flow import Flow, build_flow
@@ -26,6 +31,7 @@ MASTER_KEY = b"\x55" * 32
 TIMEOUT_S = 20
 FEE_RESERVE_MSAT = 4_000
 MAX_OPEN_PER_ACCOUNT = 6
+LONGEST_HOLD_S = 300
 STOP_S = 120.0
 
 SETTINGS = Settings(
@@ -36,6 +42,7 @@ SETTINGS = Settings(
         timeout_s=TIMEOUT_S,
         max_open_per_account=MAX_OPEN_PER_ACCOUNT,
     ),
+    invoices=InvoiceSettings(longest_hold_s=LONGEST_HOLD_S),
 )
 KEYRING = Keyring(MASTER_KEY)
 
@@ -95,8 +102,10 @@ class Life:
         for name in self._around.backends:
             await flow.reconciler.ask_node(name)
         await _patiently(flow.solvency.check)
+        await _patiently(flow.dispatcher.recover)
         self.is_up = True
         self.spawn(flow.outbox.run())
+        self.spawn(flow.dispatcher.run())
         self.spawn(flow.reconciler.run())
 
     def hear(self, event: Event) -> bool:

@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from nwc_service.backend import ReleaseRule
+from nwc_service.methods import METHODS
+from nwc_service.wallet import keysend
 from nwc_service.wallet.ledger import SUSPENSE
 from nwc_service.wallet.units import BackendName, PaymentHash
 from tests.doubles.hostile_node import HostileNode, Paid
 from tests.simulation import invariants
-from tests.simulation.parties import Asked
+from tests.simulation.parties import Asked, JsonObject
 from tests.simulation.world import World
 
 CLAIM_S = 40.0
@@ -23,6 +25,7 @@ NEWEST_S = -55
 
 Row = sqlite3.Row
 LIVE = ("RESERVED", "DISPATCHED", "UNKNOWN")
+INSIDE = ("internal", "internal_hold")
 
 
 def judge(world: World) -> None:
@@ -35,7 +38,7 @@ def _problems(world: World) -> Iterator[str]:
     payments = _all(world, "SELECT * FROM payment ORDER BY payment_id")
     world.counts["payments"] += len(payments)
     for payment in payments:
-        if payment["kind"] == "internal":
+        if payment["kind"] in INSIDE:
             yield from _internal(world, payment)
         elif payment["state"] in LIVE:
             yield from _still_open(world, payment)
@@ -44,6 +47,7 @@ def _problems(world: World) -> Iterator[str]:
         else:
             yield from _released(world, payment)
     yield from _nodes(world, payments)
+    yield from _holds(world)
     yield from _left_undone(world)
     yield from _balances(world, payments)
     yield from _answers(world, {row["payment_id"]: row for row in payments})
@@ -109,7 +113,7 @@ def _borne_by_another(world: World, payment: Row) -> bool:
         _all(
             world,
             "SELECT 1 FROM payment WHERE payment_hash = ? AND backend = ?"
-            " AND kind <> 'internal' AND (state = 'SETTLED' OR EXISTS (SELECT 1 FROM entry"
+            " AND (state = 'SETTLED' OR EXISTS (SELECT 1 FROM entry"
             " WHERE entry.payment_id = payment.payment_id AND entry.kind = 'overage'))",
             payment["payment_hash"],
             payment["backend"],
@@ -120,7 +124,7 @@ def _borne_by_another(world: World, payment: Row) -> bool:
 def _still_open(world: World, payment: Row) -> Iterator[str]:
     """Only where the backend has no rule, and with an alarm."""
     payment_id, backend = payment["payment_id"], BackendName(payment["backend"])
-    if world.rules[backend] is ReleaseRule.EXPIRY:
+    if payment["kind"] == "bolt11" and world.rules[backend] is ReleaseRule.EXPIRY:
         yield f"payment {payment_id} is still {payment['state']} on {backend}"
     elif not _alarms(world, payment_id, "payment_stuck"):
         yield f"payment {payment_id} is stuck without an alarm"
@@ -144,7 +148,8 @@ def _left_undone(world: World) -> Iterator[str]:
         yield f"invoice {row['payment_hash']} was never canceled at its node"
     for row in _all(
         world,
-        "SELECT payment_id FROM payment WHERE kind = 'internal' AND NOT EXISTS (SELECT 1"
+        "SELECT payment_id FROM payment WHERE invoice <> ''"
+        " AND kind IN ('internal', 'internal_hold') AND NOT EXISTS (SELECT 1"
         " FROM cancellation WHERE cancellation.payment_hash = payment.payment_hash)",
     ):
         yield f"I16: no cancel was queued for internal payment {row['payment_id']}"
@@ -180,15 +185,50 @@ def _receipts(world: World, name: BackendName, node: HostileNode) -> Iterator[st
 
 
 def _internal(world: World, payment: Row) -> Iterator[str]:
-    rows = _all(
+    """Both sides alike, without a fee; what is on hold ends as its receiver decides."""
+    payment_id, state = payment["payment_id"], payment["state"]
+    [invoice] = _all(
         world,
-        "SELECT amount_msat, state FROM invoice WHERE payment_hash = ?",
+        "SELECT invoice.*, keysend_id FROM invoice JOIN account USING (account_id)"
+        " WHERE payment_hash = ?",
         payment["payment_hash"],
     )
-    if [row["amount_msat"] for row in rows] != [payment["amount_msat"]]:
-        yield f"internal payment {payment['payment_id']} and its invoice differ"
-    if payment["state"] != "SETTLED" or payment["fee_msat"]:
-        yield f"internal payment {payment['payment_id']} is {payment['state']} with a fee"
+    may_fail = payment["kind"] == "internal_hold"
+    if state != "SETTLED" and not (may_fail and state == "RELEASED"):
+        yield f"internal payment {payment_id} is {state}"
+    if (state == "SETTLED") != (invoice["state"] == "SETTLED") or payment["fee_msat"]:
+        yield f"internal payment {payment_id} is {state}, its invoice {invoice['state']}"
+    if invoice["amount_msat"] != payment["amount_msat"]:
+        yield f"internal payment {payment_id} and its invoice differ"
+    tlvs = keysend.from_text(payment["tlv_records"])
+    if not payment["invoice"] and keysend.keysend_id(tlvs) != invoice["keysend_id"]:
+        yield f"keysend {payment_id} names {tlvs}, it went to {invoice['keysend_id']}"
+
+
+def _holds(world: World) -> Iterator[str]:
+    """I17: each is over, and a node has settled only what its owner wished to have settled."""
+    wished = {
+        asked.params["preimage"]
+        for asked in world.asked.values()
+        if asked.method == "settle_hold_invoice"
+    }
+    for row in _all(world, "SELECT * FROM invoice WHERE is_hold = 1"):
+        name = f"hold invoice {row['invoice_id']}"
+        is_open = row["state"] in ("PENDING", "ACCEPTED")
+        if row["state"] == "ACCEPTED" or (is_open and row["resolution"] is not None):
+            yield f"{name} is still {row['state']}, to {row['resolution']}"
+        truth = world.nodes[row["backend"]].truth
+        is_inside = row["payer_payment_id"] is not None
+        is_told = is_inside or row["payment_hash"] in truth.decided
+        if row["resolution"] == "settle" and not is_told:
+            yield f"{name} is {row['state']}, no node heard of its preimage"
+        came_msat = truth.received_of(row["payment_hash"])
+        is_settled = row["state"] == "SETTLED"
+        if is_settled and row["preimage"] not in wished:
+            yield f"{name} is settled, and nobody asked for it"
+        if is_settled and bool(came_msat) == is_inside:
+            yield f"{name} is settled, {came_msat} msat came, inside: {row['payer_payment_id']}"
+        world.counts["holds"] += 1
 
 
 def _balances(world: World, payments: list[Row]) -> Iterator[str]:
@@ -204,7 +244,7 @@ def _balances(world: World, payments: list[Row]) -> Iterator[str]:
     for row in payments:
         if row["state"] == "SETTLED":
             due_msat[row["account_id"]] -= row["amount_msat"] + row["fee_msat"]
-        if row["kind"] == "internal":
+        if row["kind"] in INSIDE and row["state"] == "SETTLED":
             due_msat[owners[row["payment_hash"]]["account_id"]] += row["amount_msat"]
     for owner, msat in _came(world, owners):
         due_msat[owner] += msat
@@ -212,9 +252,15 @@ def _balances(world: World, payments: list[Row]) -> Iterator[str]:
 
 
 def _came(world: World, owners: Mapping[str, Row]) -> Iterator[tuple[str, int]]:
-    """To whom each settlement belongs: the account whose invoice it paid, or suspense."""
+    """To whom each settlement belongs: the account whose invoice it paid, or that it names, or
+    suspense."""
+    named = {row["keysend_id"]: row for row in _all(world, "SELECT * FROM account")}
     for name, node in world.nodes.items():
         for (payment_hash, _), msat in node.truth.received_msat.items():
+            if (tlvs := node.truth.keysends.get(payment_hash)) is not None:
+                account = named.get(keysend.keysend_id(tlvs))
+                yield account["account_id"] if account else SUSPENSE, msat
+                continue
             invoice = owners.get(payment_hash)
             is_ours = invoice is not None and invoice["backend"] == name
             yield invoice["account_id"] if invoice and is_ours else SUSPENSE, msat
@@ -243,34 +289,60 @@ def _differences(world: World, due_msat: Mapping[str, int]) -> Iterator[str]:
 
 
 def _answers(world: World, payments: dict[str, Row]) -> Iterator[str]:
-    claimed = {row["request_id"]: row for row in _all(world, "SELECT * FROM request")}
+    claimed: dict[str, list[Row]] = defaultdict(list)
+    for row in _all(world, "SELECT * FROM request ORDER BY request_id"):
+        claimed[row["request_id"].partition(":")[0]].append(row)
     for request_id, asked in world.asked.items():
-        row = claimed.get(request_id)
-        if row is not None:
+        rows = claimed[request_id]
+        for row in rows:
             yield from _answer(world, asked, row=row, payments=payments)
-        elif asked.method in ("pay_invoice", "make_invoice") and not _excused(world, asked):
+        if rows:
+            yield from _items(asked, rows)
+        elif METHODS[asked.method].mutates and not _excused(world, asked):
             world.counts["unanswered"] += 1
             yield f"{asked.method} {request_id} was never claimed: {asked.deliveries}"
         elif asked.method == "get_balance":
             yield from _balance_told(world, asked)
 
 
+def _items(asked: Asked, rows: list[Row]) -> Iterator[str]:
+    """All are claimed together, or the request was refused as a whole."""
+    whole = [payload for id_, payload in asked.answers.items() if asked.d_tags[id_] is None]
+    if len(rows) not in (1, asked.items):
+        yield f"{len(rows)} of {asked.items} items of {asked.event.id} were claimed"
+    if len(rows) < asked.items and any(payload["error"] is None for payload in whole):
+        yield f"{asked.method} {asked.event.id} was answered as a whole: {whole}"
+    known = {row["d_tag"] for row in rows}
+    is_live = asked.client.connection.revoked_at is None
+    if is_live and not known.issuperset(asked.d_tags.values()):
+        yield f"{asked.method} {asked.event.id} has answers to {asked.d_tags}"
+
+
 def _answer(world: World, asked: Asked, *, row: Row, payments: dict[str, Row]) -> Iterator[str]:
     """Exactly one, and it says what became of the payment."""
     payment = payments.get(row["payment_id"])
-    if not asked.answers:
+    answers = [
+        payload for id_, payload in asked.answers.items() if asked.d_tags[id_] == row["d_tag"]
+    ]
+    if not answers:
         if payment is None or payment["state"] not in LIVE:
             world.counts["unanswered"] += 1
             yield f"{asked.method} {row['request_id']} was never answered"
         return
-    distinct = {json.dumps(payload, sort_keys=True) for payload in asked.answers.values()}
+    distinct = {json.dumps(payload, sort_keys=True) for payload in answers}
     if len(distinct) != 1:
         world.counts["differing"] += 1
         yield f"{asked.method} {row['request_id']} was answered differently: {distinct}"
-    answer = next(iter(asked.answers.values()))
-    if asked.method == "make_invoice":
+    answer = answers[0]
+    if asked.method in ("make_invoice", "make_hold_invoice"):
         yield from _issued(world, answer, row=row)
-        return
+    elif asked.method in ("settle_hold_invoice", "cancel_hold_invoice"):
+        yield from _decided(world, asked, answer, row=row)
+    else:
+        yield from _paid(answer, row=row, payment=payment)
+
+
+def _paid(answer: JsonObject, *, row: Row, payment: Row | None) -> Iterator[str]:
     is_paid = payment is not None and payment["state"] == "SETTLED"
     if (answer["error"] is None) != is_paid:
         yield f"I13: request {row['request_id']} was told {answer}"
@@ -280,7 +352,17 @@ def _answer(world: World, asked: Asked, *, row: Row, payments: dict[str, Row]) -
             yield f"I13: request {row['request_id']} was told {answer}"
 
 
-def _issued(world: World, answer: dict[str, object], *, row: Row) -> Iterator[str]:
+def _decided(world: World, asked: Asked, answer: JsonObject, *, row: Row) -> Iterator[str]:
+    """What was told to be done is done. A refusal may be overtaken by another decision."""
+    if answer["error"] is not None:
+        return
+    [invoice] = _all(world, "SELECT state FROM invoice WHERE invoice_id = ?", row["invoice_id"])
+    due = ("SETTLED",) if asked.method == "settle_hold_invoice" else ("CANCELED", "EXPIRED")
+    if invoice["state"] not in due:
+        yield f"{asked.method} {row['request_id']} was done, it is {invoice['state']}"
+
+
+def _issued(world: World, answer: JsonObject, *, row: Row) -> Iterator[str]:
     made = _all(
         world,
         "SELECT 1 FROM invoice WHERE request_id = ? AND payment_hash IS NOT NULL",

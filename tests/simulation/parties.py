@@ -56,10 +56,13 @@ class Asked:
     event: Event
     method: str
     params: Mapping[str, object]
+    items: int = 1
     deliveries: list[tuple[int, float, int]] = field(default_factory=list)
     """In which life, when, and how old it was by the service's clock."""
     answers: dict[str, JsonObject] = field(default_factory=dict)
     """By the id of the event."""
+    d_tags: dict[str, str | None] = field(default_factory=dict)
+    """By the same: which item it answers."""
 
 
 @dataclass(frozen=True, slots=True)

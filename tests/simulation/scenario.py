@@ -11,11 +11,25 @@ from nwc_service.nip47.kinds import Encryption, NotificationType
 from nwc_service.nostr.keys import Keypair
 from nwc_service.store import connections, ledger
 from nwc_service.store.ledger import Account
-from nwc_service.wallet import bolt11
+from nwc_service.wallet import bolt11, keysend
 from nwc_service.wallet.budget import Budget, Renewal
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
-from nwc_service.wallet.units import AccountId, BackendName, ConnectionId, Msat
-from tests.doubles.hostile_node import OPENING_MSAT, PAYEE_KEY, Faults, HostileNode
+from nwc_service.wallet.units import (
+    AccountId,
+    BackendName,
+    ConnectionId,
+    Msat,
+    PaymentHash,
+)
+from tests.doubles.hostile_node import (
+    NODE_PUBKEY,
+    OPENING_MSAT,
+    PAYEE_KEY,
+    PAYEE_PUBKEY,
+    Faults,
+    HostileNode,
+    hash_of,
+)
 from tests.simulation import oracle, sources
 from tests.simulation.database import DatabaseFaults
 from tests.simulation.life import KEYRING
@@ -24,8 +38,7 @@ from tests.simulation.world import PLACES, World
 
 LONGEST_EXPIRY_S = 600
 LONGEST_IN_FLIGHT_S = 1500.0
-CLOSING_TIME_S = 4200.0  # past all expiries, and past the hour after which an alarm is raised
-MUTATING = ("pay_invoice", "make_invoice")
+CLOSING_TIME_S = 4800.0  # past all expiries, and past the hour after which an alarm is raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,8 @@ class Scenario:
         self._bursts = [self.random.uniform(5, self.busy_s - 5) for _ in range(3)]
         self._offers: list[Offer] = []  # of payees outside
         self._issued: list[Offer] = []  # by the service, as clients heard
+        self._keysends: list[Mapping[str, object]] = []
+        self._secrets: dict[str, str] = {}  # of hold invoices: the preimages by their hashes
         self._paused_seen: dict[str, float] = {}
         self._operations = 0
         self._patience_s = self.random.choice((30, 400))  # of the operator
@@ -123,6 +138,8 @@ class Scenario:
                 event_repeats=self._some(0.5),
                 events_reordered=self._some(0.5),
                 index_gap=self._some(0.5),
+                resolved_unheard=self._some(0.5),
+                held_shortly=self._some(0.5),
                 in_flight_s=LONGEST_IN_FLIGHT_S,
                 skew_s=random.randint(-60, 60),
             ),
@@ -130,7 +147,9 @@ class Scenario:
 
     def _add_account(self, account_id: AccountId) -> None:
         name = f"account{int(account_id, 16)}"
-        account = Account(account_id, name, Msat(0), Msat(0), self.world.service_clock())
+        account = Account(
+            account_id, name, Msat(0), Msat(0), self.world.service_clock(), keysend_id=name
+        )
         amount_msat = Msat(self.random.randint(20_000, 300_000))
         entry = Entry(EntryKind.CREDIT, EQUITY, available(account_id), amount_msat)
         now = self.world.service_clock()
@@ -205,9 +224,18 @@ class Scenario:
             world.timeline.at(until - 60, ask)
         if self._chance(0.5):
             world.timeline.at(until - 300, self._resolve)
+        if self._chance(0.3):
+            self._trouble_at_last()
         sources.set_pace(sources.CLOSING_S)
         world.live(until=until)
         oracle.judge(world)
+
+    def _trouble_at_last(self) -> None:
+        """The database fails once more, and no start of the service comes after it."""
+        self._database_trouble()
+        steps = (self._pay_outside, self._pay_several, self._make_invoice, self._make_hold)
+        for _ in range(4):
+            self.world.timeline.after(self.random.uniform(1, 20), self.random.choice(steps))
 
     # --- what happens meanwhile
 
@@ -219,6 +247,10 @@ class Scenario:
             (self._make_invoice, random.randint(2, 6)),
             (self._pay_issued, random.randint(1, 5)),
             (self._pay_forged, random.choice((0, 0, 0, 1))),
+            (self._pay_keysend, random.choice((0, 1, 3))),
+            (self._pay_several, random.choice((0, 0, 1, 2))),
+            (self._make_hold, random.choice((0, 1, 4))),
+            (self._receive_keysend, random.choice((0, 0, 1))),
             (self._receive, random.randint(2, 5)),
             (self._read, random.randint(1, 2)),
             (self._replay, random.randint(1, 3)),
@@ -238,13 +270,15 @@ class Scenario:
         for at in range(40, int(self.busy_s), 40):
             timeline.at(at, lambda: self._resume(patient=True))
 
-    def _ask(self, client: Client, method: str, params: Mapping[str, object]) -> None:
+    def _ask(
+        self, client: Client, method: str, params: Mapping[str, object], *, items: int = 1
+    ) -> None:
         world = self.world
         event = client.request(method, params, created_at=int(world.now()))
-        world.asked[event.id] = Asked(client, event, method, params)
+        world.asked[event.id] = Asked(client, event, method, params, items)
         world.counts["requests"] += 1
         self._send(event.id)
-        if method in MUTATING:
+        if METHODS[method].mutates:
             for after_s in (self.random.uniform(5, 40), self.random.uniform(45, 105)):
                 world.timeline.after(after_s, lambda: self._insist(event.id))
 
@@ -261,19 +295,26 @@ class Scenario:
 
     def _insist(self, request_id: str) -> None:
         """A client that has no answer sends the same event once more."""
-        if not self.world.asked[request_id].answers:
+        asked = self.world.asked[request_id]
+        if len(asked.answers) < asked.items:
             self._send(request_id)
 
     def _client(self) -> Client:
         return self.random.choice(self.world.clients)
 
     def _pay(self, client: Client, offer: Offer) -> None:
+        self._ask(client, "pay_invoice", self._payable(offer))
+
+    def _payable(self, offer: Offer) -> dict[str, object]:
         params: dict[str, object] = {"invoice": offer.invoice}
         if offer.amount_msat is None:
             params["amount"] = self.random.randint(1, 20_000)
-        self._ask(client, "pay_invoice", params)
+        return params
 
     def _pay_outside(self) -> None:
+        self._pay(self._client(), self._offer_outside())
+
+    def _offer_outside(self) -> Offer:
         random = self.random
         amount_msat = random.choice((random.randint(1, 40_000), random.randint(1, 2_000), None))
         preimage = random.randbytes(32).hex()
@@ -285,16 +326,86 @@ class Scenario:
             nodes[0].offer(amount_msat, expiry_s=expiry_s, preimage=preimage), amount_msat
         )
         self._offers.append(offer)
-        self._pay(self._client(), offer)
+        return offer
 
     def _pay_again(self) -> None:
         if self._offers:
             self._pay(self._client(), self.random.choice(self._offers[-3:]))
 
+    def _pay_keysend(self) -> None:
+        """Of an account here, of nobody here, or of somebody outside; some of them twice."""
+        if not self._keysends or self._chance(0.7):
+            self._keysends.append(self._keysend())
+        self._ask(self._client(), "pay_keysend", self.random.choice(self._keysends))
+
+    def _keysend(self) -> dict[str, object]:
+        params: dict[str, object] = {"amount": self.random.randint(1, 30_000)}
+        params["pubkey"] = self.random.choice((NODE_PUBKEY, PAYEE_PUBKEY))
+        if self._chance(0.5):
+            params["preimage"] = self.random.randbytes(32).hex()
+        if self._chance(0.8):
+            value = self._named().encode().hex()
+            params["tlv_records"] = [{"type": keysend.ACCOUNT_TLV, "value": value}]
+        return params
+
+    def _named(self) -> str:
+        """Whom a keysend names: an account, perhaps one that is not there."""
+        return f"account{self.random.randrange(4)}"
+
+    def _pay_several(self) -> None:
+        """In one request: invoices from outside and of other accounts, or keysends."""
+        count = self.random.randint(1, 4)
+        if self._chance(0.3):
+            items = [self._keysend() for _ in range(count)]
+            self._ask_for_each("multi_pay_keysend", "keysends", items)
+            return
+        offers = [self._offer_outside() for _ in range(count)]
+        if self._issued and self._chance(0.7):
+            offers[0] = self.random.choice(self._issued)
+        items = [self._payable(offer) for offer in offers]
+        self._ask_for_each("multi_pay_invoice", "invoices", items)
+
+    def _ask_for_each(self, method: str, name: str, items: list[dict[str, object]]) -> None:
+        named = [{**item, "id": str(number)} for number, item in enumerate(items)]
+        self._ask(self._client(), method, {name: named}, items=len(items))
+
     def _make_invoice(self) -> None:
         params: dict[str, object] = {"amount": self.random.randint(1, 30_000)}
         params["expiry"] = self.random.randint(20, LONGEST_EXPIRY_S)
         self._ask(self._client(), "make_invoice", params)
+
+    def _make_hold(self) -> None:
+        preimage = self.random.randbytes(32).hex()
+        params: dict[str, object] = {"amount": self.random.randint(1, 30_000)}
+        params["expiry"] = self.random.randint(20, LONGEST_EXPIRY_S)
+        params["payment_hash"] = hash_of(preimage)
+        if self._chance(0.5):
+            params["min_cltv_expiry_delta"] = self.random.randint(18, 30)
+        self._secrets[hash_of(preimage)] = preimage
+        self._ask(self._client(), "make_hold_invoice", params)
+
+    def _use_hold(self, client: Client, offer: Offer) -> None:
+        """Somebody pays it, or two do, and its owner decides before or after that, or never."""
+        payment_hash = bolt11.decode(offer.invoice).payment_hash
+        steps = (
+            (lambda: self._pay(self._client(), offer), 0.5),
+            (lambda: self._pay_from_outside(payment_hash), 0.6),
+            (lambda: self._decide(client, payment_hash), 0.8),
+            (lambda: self._decide(client, payment_hash), 0.3),
+        )
+        for step, probability in steps:
+            if self._chance(probability):
+                after_s = self.random.choice((self.random.uniform(0, 150), 20))
+                self.world.timeline.after(after_s, step)
+
+    def _decide(self, client: Client, payment_hash: str) -> None:
+        if self._chance(0.1):
+            client = self._client()
+        if self._chance(0.65):
+            preimage = self._secrets[payment_hash]
+            self._ask(client, "settle_hold_invoice", {"preimage": preimage})
+        else:
+            self._ask(client, "cancel_hold_invoice", {"payment_hash": payment_hash})
 
     def _pay_issued(self) -> None:
         if self._issued:
@@ -321,16 +432,27 @@ class Scenario:
     def _answered(self, asked: Asked) -> None:
         [payload] = asked.answers.values()
         result = payload.get("result")
-        if asked.method == "make_invoice" and isinstance(result, dict):
-            self._issued.append(Offer(str(result["invoice"]), int(result["amount"])))
+        if asked.method in ("make_invoice", "make_hold_invoice") and isinstance(result, dict):
+            offer = Offer(str(result["invoice"]), int(result["amount"]))
+            self._issued.append(offer)
+            if asked.method == "make_hold_invoice":
+                self._use_hold(asked.client, offer)
 
     def _receive(self) -> None:
         """A payer outside pays an invoice that he was shown, whoever else has paid it."""
         if not self._issued:
             return
-        payment_hash = bolt11.decode(self.random.choice(self._issued).invoice).payment_hash
+        shown = self.random.choice(self._issued)
+        self._pay_from_outside(bolt11.decode(shown.invoice).payment_hash)
+
+    def _pay_from_outside(self, payment_hash: str) -> None:
         for node in self.world.nodes.values():
-            self.world.trace("received", payment_hash[:8], node.receive(payment_hash))
+            received_msat = node.receive(PaymentHash(payment_hash))
+            self.world.trace("received", payment_hash[:8], received_msat)
+
+    def _receive_keysend(self) -> None:
+        tlvs = {keysend.ACCOUNT_TLV: self._named().encode()} if self._chance(0.8) else {}
+        self._node().receive_keysend(self.random.randint(1, 20_000), tlvs)
 
     def _stray(self) -> None:
         self._node().receive_stray(self.random.randint(1, 20_000))

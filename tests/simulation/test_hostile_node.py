@@ -1,20 +1,33 @@
 """The hostile node keeps the truth apart from what it says, and does the same again."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from nwc_service.backend import (
+    BackendUnavailable,
+    BadRequest,
     Failed,
+    InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
+    KeysendRequest,
     PaymentRef,
     PayRequest,
     Settled,
 )
 from nwc_service.wallet import bolt11
-from nwc_service.wallet.units import Msat, PaymentHash
-from tests.doubles.hostile_node import Faults, HostileNode
+from nwc_service.wallet.units import Msat, PaymentHash, Preimage
+from tests.doubles.hostile_node import (
+    BLOCK_S,
+    HELD_BLOCKS,
+    NODE_PUBKEY,
+    PAYEE_PUBKEY,
+    Faults,
+    HostileNode,
+    hash_of,
+)
 
 START = 1_800_000_000.0
 CAP_MSAT = 1_000
@@ -72,6 +85,19 @@ def an_order(our_id: str) -> InvoiceSpec:
         expiry_s=600,
         preimage=None,
     )
+
+
+PREIMAGE = Preimage("66" * 32)
+HASH = hash_of(PREIMAGE)
+
+
+def a_held_payment(faults: Faults | None = None) -> tuple[HostileNode, Clock, InvoiceReport]:
+    node, clock = a_node(faults)
+    node.create_invoice(replace(an_order("held"), hold_hash=HASH))
+    node.receive(HASH)
+    report = node.lookup_invoice(HASH)
+    assert report is not None
+    return node, clock, report
 
 
 def test_without_faults_it_pays_at_once_and_says_what_it_did() -> None:
@@ -145,6 +171,106 @@ def test_every_settlement_is_told_however_they_are_reordered_and_repeated() -> N
     assert {report.payment_hash for report, _ in events} == hashes
     assert {report.status for report, _ in events} == {InvoiceStatus.SETTLED}
     assert node.events_after(last) == []
+
+
+# --- hold invoices and keysends
+
+
+def test_it_keeps_the_payment_of_a_hold_invoice_until_it_hears_the_preimage() -> None:
+    node, _, held = a_held_payment()
+
+    assert (held.status, held.received_msat) == (InvoiceStatus.ACCEPTED, 3_000)
+    assert node.truth.received_msat == {}
+    with pytest.raises(BadRequest):
+        node.resolve_hold(HASH, Preimage("67" * 32))
+
+    settled = node.resolve_hold(HASH, PREIMAGE)
+
+    assert (settled.status, settled.preimage) == (InvoiceStatus.SETTLED, PREIMAGE)
+    assert node.resolve_hold(HASH, PREIMAGE) == settled
+    assert node.truth.received_msat == {(HASH, ""): 3_000}
+    assert [report.status for report, _ in node.events_after(None)] == [InvoiceStatus.SETTLED]
+
+
+def test_it_gives_back_what_it_holds_when_asked_to_and_at_the_deadline() -> None:
+    asked, _, _ = a_held_payment()
+    asked.resolve_hold(HASH, None)
+    late, clock, held = a_held_payment()
+    assert held.settle_deadline == late.height() + HELD_BLOCKS
+    clock.now += HELD_BLOCKS * BLOCK_S
+
+    for node in (asked, late):
+        report = node.lookup_invoice(HASH)
+        assert report is not None
+        assert report.status is InvoiceStatus.CANCELED
+        assert node.truth.held_msat == node.truth.received_msat == {}
+        with pytest.raises(BadRequest):
+            node.resolve_hold(HASH, PREIMAGE)
+
+
+def test_it_may_settle_without_a_word() -> None:
+    node, _, _ = a_held_payment(Faults(resolved_unheard=1.0))
+
+    with pytest.raises(BackendUnavailable):
+        node.resolve_hold(HASH, PREIMAGE)
+
+    assert node.truth.received_msat == {(HASH, ""): 3_000}
+
+
+def test_a_rollback_gives_back_what_is_held_and_what_was_settled_is_not_held_again() -> None:
+    node, _ = a_node()
+    node.create_invoice(replace(an_order("held"), hold_hash=HASH))
+    unpaid = node.snapshot()
+    node.receive(HASH)
+    held = node.snapshot()
+    node.resolve_hold(HASH, PREIMAGE)
+
+    node.restore(held)
+    forgotten = node.lookup_invoice(HASH)
+    node.recover()
+    known = node.lookup_invoice(HASH)
+    other, _, _ = a_held_payment()
+    other.restore(unpaid)
+
+    assert forgotten is not None
+    assert forgotten.status is InvoiceStatus.CANCELED
+    assert known is not None
+    assert known.status is InvoiceStatus.SETTLED
+    assert other.truth.held_msat == {}
+
+
+def test_a_keysend_reaches_whoever_is_outside_and_never_itself() -> None:
+    node, clock = a_node()
+    sent = KeysendRequest(
+        our_id="a",
+        destination=PAYEE_PUBKEY,
+        amount_msat=Msat(5_000),
+        preimage=PREIMAGE,
+        tlvs={},
+        max_fee_msat=Msat(CAP_MSAT),
+        timeout_s=20,
+    )
+    node.submit(sent)
+    node.submit(
+        replace(sent, our_id="b", destination=NODE_PUBKEY, preimage=Preimage("68" * 32))
+    )
+    clock.now += 1
+
+    answer = node.answer("a")
+    assert isinstance(answer, Settled)
+    assert answer.preimage == PREIMAGE
+    assert isinstance(node.answer("b"), Failed)
+    assert list(node.truth.paid) == ["a"]
+
+
+def test_a_keysend_that_comes_in_is_told_with_its_records() -> None:
+    node, _ = a_node()
+    payment_hash = node.receive_keysend(5_000, {696_969: b"somebody"})
+
+    [(report, _)] = node.events_after(None)
+
+    assert (report.payment_hash, report.tlvs) == (payment_hash, {696_969: b"somebody"})
+    assert node.truth.received_msat == {(payment_hash, ""): 5_000}
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["runs-on", "dumped-and-loaded"])

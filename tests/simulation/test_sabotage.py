@@ -10,18 +10,22 @@ import pytest
 from nwc_service import limits, record, spend
 from nwc_service import outbox as flow_outbox
 from nwc_service.answers import Answers
-from nwc_service.backend import LightningBackend, PayRequest
+from nwc_service.backend import InvoiceReport, InvoiceStatus, LightningBackend, PayRequest
+from nwc_service.dispatcher import Dispatcher
+from nwc_service.hold_end import HoldEnd
+from nwc_service.holds import Holds
+from nwc_service.methods import multi_pay
 from nwc_service.nip47.connection import Connection
 from nwc_service.reconciler import Reconciler
 from nwc_service.record import Recorder
 from nwc_service.spend import Spender
-from nwc_service.store import connections, invoices, nodes, outbox, requests
+from nwc_service.store import connections, invoices, ledger, nodes, outbox, requests
 from nwc_service.store.outbox import Outgoing
-from nwc_service.store.requests import AlreadyClaimed
+from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.wallet import payment as core
 from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
 from nwc_service.wallet.payment import Payment, PaymentState, Proof, ProofKind
-from nwc_service.wallet.units import Msat
+from nwc_service.wallet.units import BackendName, Msat
 from tests.simulation.scenario import play
 from tests.simulation.world import NEVER_AWAITED, World, run
 
@@ -192,6 +196,10 @@ async def _nothing(*_: object, **__: object) -> None:
     pass
 
 
+async def _nobody(*_: object, **__: object) -> list[Outgoing]:
+    return []
+
+
 async def _true(*_: object, **__: object) -> bool:
     return True
 
@@ -207,6 +215,54 @@ def send_through_a_paused_backend(patch: Patch) -> None:
 def obey_a_revoked_connection(patch: Patch) -> None:
     patch.setattr(connections, "is_live", _true)
     patch.setattr(Connection, "is_live", lambda _self, _now: True)
+
+
+# --- in the other ways that money moves
+
+
+def credit_what_is_only_held(patch: Patch) -> None:
+    async def accept(
+        self: Holds, name: BackendName, report: InvoiceReport, **named: Any
+    ) -> None:
+        settled = replace(report, status=InvoiceStatus.SETTLED)
+        await self._crediter.credit(name, settled, **named)
+
+    patch.setattr(Holds, "_accept", accept)
+
+
+def hold_for_ever(patch: Patch) -> None:
+    patch.setattr(Holds, "end_overdue", _nothing)
+
+
+def tell_no_node_what_was_decided(patch: Patch) -> None:
+    patch.setattr(Holds, "_resolve", _nothing)
+
+
+def give_no_held_money_back(patch: Patch) -> None:
+    patch.setattr(HoldEnd, "_give_back", _nobody)
+
+
+def credit_whoever_comes_first(patch: Patch) -> None:
+    """Not the account that a keysend names."""
+
+    async def first(tx: Any, _keysend_id: str) -> ledger.Account | None:
+        return await ledger.account_named(tx, "account0")
+
+    patch.setattr(ledger, "account_of_keysend", first)
+
+
+def answer_all_items_alike(patch: Patch) -> None:
+    """Without telling which of them an answer is about."""
+    claim_of = multi_pay._claim_of
+
+    def nameless(*arguments: Any, **named: Any) -> Claim:
+        return replace(claim_of(*arguments, **named), d_tag=None)
+
+    patch.setattr(multi_pay, "_claim_of", nameless)
+
+
+def forget_what_was_interrupted(patch: Patch) -> None:
+    patch.setattr(Dispatcher, "recover", _nobody)
 
 
 SABOTAGES: dict[Callable[[Patch], None], str] = {
@@ -230,6 +286,13 @@ SABOTAGES: dict[Callable[[Patch], None], str] = {
     queue_no_cancel: "I16",
     send_through_a_paused_backend: "I20",
     obey_a_revoked_connection: "I14",
+    credit_what_is_only_held: "credited",
+    hold_for_ever: "is still ACCEPTED",
+    tell_no_node_what_was_decided: "no node heard",
+    give_no_held_money_back: "I16|is RESERVED",
+    credit_whoever_comes_first: "names|owns",
+    answer_all_items_alike: "answered differently",
+    forget_what_was_interrupted: "never answered",
 }
 
 

@@ -253,13 +253,15 @@ class World:
 
     def _check_final(self, event: Event) -> None:
         """I12: once an answer is marked as taken, nothing else is ever published for it."""
-        request_id = event.tag_value("e")
+        asked_for = event.tag_value("e")
         row = self.connection.execute(
-            "SELECT event_id FROM outbox WHERE request_id = ? AND published_at IS NOT NULL",
-            (request_id,),
+            "SELECT event_id FROM outbox JOIN request USING (request_id)"
+            " WHERE request_id BETWEEN ?1 AND ?1 || ':~' AND d_tag IS ?2"
+            " AND published_at IS NOT NULL",
+            (asked_for, event.tag_value("d")),
         ).fetchone()
         if row is not None and row["event_id"] != event.id:
-            self.problem(f"I12: another answer to {request_id} after the first was taken")
+            self.problem(f"I12: another answer to {asked_for} after the first was taken")
 
     def _taken(self, event: Event) -> None:
         self.trace("taken", event.kind, event.id[:8])
@@ -267,6 +269,7 @@ class World:
         if event.kind != kinds.RESPONSE or asked is None or event.id in asked.answers:
             return
         asked.answers[event.id] = asked.client.open(event)
+        asked.d_tags[event.id] = event.tag_value("d")
         if len(asked.answers) == 1:
             self.on_answer(asked)
 
