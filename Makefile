@@ -10,7 +10,7 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs fuzz lint check \
+.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs fuzz bench lint check \
 	format lock clean
 
 install: $(VENV)/.run-installed
@@ -46,6 +46,10 @@ mutants: install-dev
 # What is found is kept for the corpus and named; FUZZ="--only nip44" fuzzes one parser.
 fuzz: install-dev
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(FUZZ)
+
+# Ratios within one run; only they can be compared between machines.
+bench: install-dev
+	$(BIN)/python -m tests.fuzz.speed
 
 lint: install-dev
 	$(BIN)/ruff format --check .
