@@ -25,6 +25,10 @@ RETRIES_S = (0.0, 1.0, 4.0, 16.0)
 FRESH_EVERY_S = 12 * 3600
 LOOK_EVERY_S = 3600.0
 EXPIRED_EVERY_S = 15.0
+UNTAKEN = (
+    "no relay has taken the info event of this connection yet, and apps look for it first;"
+    " the service goes on trying"
+)
 
 log = structlog.get_logger()
 
@@ -61,6 +65,7 @@ class Announcer:
         # Whoever was dead before is looked at with the relays, once they are there.
         self._retired = {c.connection_id for c in directory if not c.is_live(clock())}
         self._tending: dict[str, bool] = {}
+        self._untaken: set[ConnectionId] = set()
 
     # --- one connection
 
@@ -73,17 +78,29 @@ class Announcer:
             return
         event = await self._anew(connection)
         for _ in range(ATTEMPTS):
-            if await self._relays.publish_to_each(connection, event):
+            if await self._is_taken(connection, event):
                 break
         else:
+            self._untaken.add(connection.connection_id)
             log.warning("announcer.no_relay", connection_id=connection.connection_id)
         for url in self._relays.outside(connection):
             self._spawn(self._look(url, [connection]))
+
+    def warnings(self, connection: Connection) -> list[str]:
+        """What whoever made the connection should know of it by now."""
+        return [UNTAKEN] if connection.connection_id in self._untaken else []
+
+    async def _is_taken(self, connection: Connection, event: Event) -> bool:
+        taken = await self._relays.publish_to_each(connection, event)
+        if taken:
+            self._untaken.discard(connection.connection_id)
+        return taken
 
     async def _retire(self, connection: Connection) -> None:
         """An empty event in its place for relays that know no deletions, and then a deletion
         of all up to it (NIP-09)."""
         self._retired.add(connection.connection_id)
+        self._untaken.discard(connection.connection_id)
         event = await self._anew(connection)
         await self._relays.publish_to_each(connection, event)
         await self._relays.delete(connection, self._deletion(connection, event))
@@ -152,7 +169,9 @@ class Announcer:
 
         async def publish(connection: Connection) -> None:
             event = await self._fresh(connection)
-            if not await self._relays.publish_to(relay_url, event):
+            if await self._relays.publish_to(relay_url, event):
+                self._untaken.discard(connection.connection_id)
+            else:
                 refused.append(connection)
 
         for wait_s in RETRIES_S:
@@ -198,7 +217,7 @@ class Announcer:
             self._dates[connection.connection_id] = max(last, there.created_at)
         log.info("announcer.mended", connection_id=connection.connection_id, gone=not there)
         if connection.is_live(self._clock()):
-            await self._relays.publish_to_each(connection, await self._anew(connection))
+            await self._is_taken(connection, await self._anew(connection))
         else:
             await self._retire(connection)
 

@@ -9,6 +9,8 @@ from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.envelope import (
     ENTROPY_BYTES,
     MAX_FUTURE_S,
+    USUAL_SHAPE,
+    Shape,
     notification_payload,
     seal_notification,
     seal_response,
@@ -39,17 +41,19 @@ class Answers:
         keyring: Keyring,
         *,
         clock: Clock,
+        shape: Shape = USUAL_SHAPE,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._keyring = keyring
         self._clock = clock
+        self._shape = shape
         self._entropy = entropy
         self._last_created_at: dict[ConnectionId, int] = {}
 
     def seal(self, connection: Connection, claim: Claim, *, payload: str) -> Event:
         """A response event; the same payload gives another event each time, so store it."""
         return seal_response(
-            payload,
+            payload if self._shape == USUAL_SHAPE else self._shape.of(payload),
             self._keyring.channel(connection),
             encryption=claim.encryption,
             request_id=claim.event_id,

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from nwc_service.accounts import Accounts
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
 from nwc_service.announcer import Announcer
-from nwc_service.config import Settings
+from nwc_service.config import RelaySettings, Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
 from nwc_service.directory import Directory
@@ -24,6 +24,7 @@ from nwc_service.methods import resolve_scopes
 from nwc_service.outbound import Outbound
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.backoff import RANDOM
+from nwc_service.relay.delivery import LATE_S
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Relays
 from nwc_service.resolve import Resolver
@@ -92,6 +93,8 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     announcer = await _announcer(edges, relays)
     await edges.db.write(lambda tx: meta.put_list(tx, ADVERTISED, relays.advertised_urls))
     announcer.listen_all()
+    for connection, event in await flow.outbox.taken(max_age_s=LATE_S):
+        relays.bring(connection, event)
     await announcer.show_all()
     edges.spawn(flow.outbox.run())
     edges.spawn(flow.dispatcher.run())
@@ -118,7 +121,8 @@ async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) ->
 
 
 def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayPool:
-    per_s = edges.settings.relay.rate_per_s
+    settings = edges.settings.relay
+    per_s = settings.rate_per_s
     return RelayPool(
         client_of=edges.client_of,
         keypair_of=edges.keypair_of,
@@ -128,8 +132,16 @@ def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayP
         rate=Rate(per_s=per_s, burst=2 * per_s),
         on_open=on_open,
         outbound=_outbound(edges.settings),
-        kind_only_urls=edges.settings.relay.kind_only_urls,
+        kind_only_urls=settings.kind_only_urls,
+        public_urls=_public_urls(settings),
     )
+
+
+def _public_urls(settings: RelaySettings) -> Mapping[str, str]:
+    """What the one relay is called: with several nobody could tell whose name it is."""
+    if settings.public_url is None or len(settings.urls) != 1:
+        return {}
+    return {settings.urls[0]: settings.public_url}
 
 
 def _outbound(settings: Settings) -> Outbound:
@@ -234,6 +246,7 @@ async def _serve_admin(
             supported=edges.supported_methods,
             outbound=_outbound(edges.settings),
         ),
+        warnings=announcer.warnings,
         relays=relays,
         backends=edges.backends,
         backend_types={

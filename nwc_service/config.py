@@ -26,6 +26,11 @@ class ConfigError(Exception):
     """The configuration cannot be used; the message names the key."""
 
 
+LONGEST_EXPIRATION_S = 24 * 3600
+"""How old a request may be, whatever its `expiration` says; so far back relays are asked for
+what was missed."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -34,6 +39,11 @@ def _port_exists(listen: str) -> str:
     if int(listen.rpartition(":")[2]) > 65_535:
         raise ValueError("there is no such port")
     return listen
+
+
+def _without_last_slash(url: str) -> str:
+    """As links and connections have it: one relay is to have one name."""
+    return url.rstrip("/")
 
 
 def _in_lower_case(word: object) -> object:
@@ -45,7 +55,9 @@ Listen = Annotated[
     Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:/]+):[0-9]{1,5}$"),
     AfterValidator(_port_exists),
 ]
-RelayUrl = Annotated[str, Field(pattern=r"^wss?://[^\s/?#]+\S*$")]
+RelayUrl = Annotated[
+    str, Field(pattern=r"^wss?://[^\s/?#]+\S*$"), AfterValidator(_without_last_slash)
+]
 Host = Annotated[
     str,
     BeforeValidator(_in_lower_case),
@@ -88,6 +100,11 @@ class RequestSettings(_Section):
     rate_per_s: PerSecond = 20
     rate_burst: Count = 100
     max_in_progress: Count = 200
+
+
+class ResponseSettings(_Section):
+    null_error_on_success: bool = True
+    null_result_on_error: bool = False
 
 
 class ConnectionSettings(_Section):
@@ -141,6 +158,7 @@ class Settings(_Section):
     admin: AdminSettings = AdminSettings()
     database: DatabaseSettings = DatabaseSettings()
     requests: RequestSettings = RequestSettings()
+    responses: ResponseSettings = ResponseSettings()
     connections: ConnectionSettings = ConnectionSettings()
     payments: PaymentSettings = PaymentSettings()
     invoices: InvoiceSettings = InvoiceSettings()

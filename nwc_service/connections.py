@@ -42,6 +42,9 @@ Announce = Callable[[Connection], Awaitable[None]]
 """Listen for the connection and publish its info event, or take both back once revoked."""
 
 
+ExpiresInS = Annotated[int, Field(ge=1, le=100 * 366 * 86_400)]
+
+
 class Wish(BaseModel):
     """What a new connection shall be, as the operator asks; None means the default, and no
     destinations mean that any node may be paid."""
@@ -55,7 +58,7 @@ class Wish(BaseModel):
     budget_msat: int | None = None
     budget_renewal: str | None = None
     max_payment_msat: int | None = None
-    expires_in_s: Annotated[int, Field(ge=1, le=100 * 366 * 86_400)] | None = None
+    expires_in_s: ExpiresInS | None = None
     expires_at: Annotated[int, Field(ge=1, le=2**53)] | None = None
     encryption: str | None = None
     client_pubkey: str | None = None
@@ -69,11 +72,12 @@ class Wish(BaseModel):
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Of a connection that an app asked for by a link: its relays were not the operator's
-    choice, `state` is repeated in its info event (NWC-08), and `methods` are what it asked for
-    by name, where it did."""
+    choice, `state` is repeated in its info event (NWC-08), `methods` are what it asked for by
+    name, where it did, and it ends at `expires_at` at the latest."""
 
     state: str | None
     methods: frozenset[str] | None
+    expires_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Connections:
             budget=_budget(wish),
             max_payment_msat=_limit("max_payment_msat", wish.max_payment_msat),
             created_at=now,
-            expires_at=_expires_at(wish, now=now),
+            expires_at=_expires_at(wish, origin, now=now),
             internal_only=wish.internal_only,
             destinations=_destinations(wish.destinations),
             relays_by_user=origin is not None,
@@ -207,12 +211,15 @@ def client_key(field: str, text: str) -> str:
         raise Refused(f"{field}: {error}") from error
 
 
-def _expires_at(wish: Wish, *, now: int) -> int | None:
+def _expires_at(wish: Wish, origin: Origin | None, *, now: int) -> int | None:
     if wish.expires_in_s is not None and wish.expires_at is not None:
         raise Refused("expires_at and expires_in_s are both given")
-    if wish.expires_at is not None and wish.expires_at <= now:
+    wished = wish.expires_at if wish.expires_in_s is None else now + wish.expires_in_s
+    asked = None if origin is None else origin.expires_at
+    expires_at = min((end for end in (wished, asked) if end is not None), default=None)
+    if expires_at is not None and expires_at <= now:
         raise Refused("expires_at is in the past")
-    return wish.expires_at if wish.expires_in_s is None else now + wish.expires_in_s
+    return expires_at
 
 
 def _destinations(keys: list[str]) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from nwc_service.answers import Answers, Caller, Clock
+from nwc_service.config import LONGEST_EXPIRATION_S
 from nwc_service.directory import Directory
 from nwc_service.failpoint import failpoint
 from nwc_service.keyring import Keyring
@@ -46,8 +47,6 @@ REFUSALS = Rate(per_s=5, burst=50)
 """Of requests beyond the rate: each that changes something costs a row."""
 _ENDED = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
 RECOVER_EVERY_S = 30.0
-LONGEST_EXPIRATION_S = 24 * 3600
-"""How long a request may ask to be executed, whatever its `expiration` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +91,25 @@ class Dispatcher:
         self._in_progress: Counter[str] = Counter()
         self._handled: Counter[str] = Counter()  # copies of each event, now
 
-    def submit(self, event: Event, repeated: bool) -> None:  # noqa: FBT001 (a callback)
-        """Take a request event whose signature holds. Never blocks and never raises.
+    def submit(self, event: Event, repeated: bool) -> bool:  # noqa: FBT001 (a callback)
+        """Take a request event whose signature holds, or drop it without an answer: False.
+        Never blocks and never raises.
 
         `repeated` events were taken before: a read is not answered again, and whatever changed
         something gets its stored answer.
         """
         connection = self._directory.by_wallet(event.tag_value("p") or "")
         if connection is None or connection.client_pubkey != event.pubkey:
-            return
+            return False
         if not self._is_timely(event, max_age_s=self._policy.max_age_s):
-            return
+            return False
         limited = self._is_limited(connection, repeated=repeated)
         # A repetition beyond its rate, and a refusal beyond its own, get no answer.
         if limited and (repeated or not self._may_refuse(connection)):
-            return
+            return False
         self._in_progress[connection.connection_id] += 1
         self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
+        return True
 
     async def run(self) -> None:
         """A database that failed between the items of one request leaves some of them."""
@@ -201,6 +202,8 @@ class Dispatcher:
         elif method.mutates:
             if self._is_timely(event, max_age_s=self._policy.max_mutating_age_s):
                 await self._mutate(caller, method, request=request)
+            else:  # too old to be executed, and not too old to be told what became of it
+                await self._repeat(caller.claim.request_id)
         else:
             await self._read(caller, method, request=request)
 

@@ -15,6 +15,7 @@ from nwc_service.guard import Guard
 from nwc_service.hold_end import HoldEnd
 from nwc_service.holds import Holds
 from nwc_service.methods.method import Wallet
+from nwc_service.nip47.envelope import Shape
 from nwc_service.offers import OfferMaker
 from nwc_service.outbox import Outbox, Publish
 from nwc_service.ratelimit import Rate
@@ -112,7 +113,7 @@ def _parts(
     node_info: Callable[[BackendName], NodeInfo],
     clock: Clock,
 ) -> _Parts:
-    answers = Answers(edges.keyring, clock=clock)
+    answers = Answers(edges.keyring, clock=clock, shape=_shape(edges.settings))
     outbox = Outbox(
         edges.db,
         answers=answers,
@@ -236,6 +237,14 @@ def _dispatcher(
         policy=_request_policy(edges.settings),
         spawn=edges.spawn,
         clock=parts.clock,
+    )
+
+
+def _shape(settings: Settings) -> Shape:
+    responses = settings.responses
+    return Shape(
+        null_error_on_success=responses.null_error_on_success,
+        null_result_on_error=responses.null_result_on_error,
     )
 
 

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service.accounts import Accounts
-from nwc_service.connections import MAX_APP_CHARACTERS, Connections, Created, Origin, Wish
+from nwc_service.connections import (
+    MAX_APP_CHARACTERS,
+    Connections,
+    Created,
+    ExpiresInS,
+    Origin,
+    Wish,
+)
 from nwc_service.nip47 import deeplink, walletauth
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.deeplink import DeepLink
@@ -28,7 +35,8 @@ class Consent(BaseModel):
     """What the operator adds to what the link asks for; None where the link says it all.
 
     `optional_methods`: grant what the app can do without, too. `scopes` are for links that
-    name no methods, `budget_msat` for those that name no budget.
+    name no methods, `budget_msat` for those that name no budget. Of `expires_in_s` and the end
+    that the link names the earlier counts.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -39,6 +47,10 @@ class Consent(BaseModel):
     budget_msat: int | None = None
     budget_renewal: str | None = None
     max_payment_msat: int | None = None
+    expires_in_s: ExpiresInS | None = None
+    encryption: str | None = None
+    internal_only: bool = False
+    destinations: list[str] = Field(default_factory=list)
     lud16: str | None = None
 
 
@@ -102,7 +114,6 @@ class Linking:
                 "client_pubkey": asked.client_pubkey,
                 "notifications": ",".join(_notifications(asked)),
                 "relays": list(asked.relays),
-                "expires_at": asked.expires_at,
                 "metadata": dict(asked.metadata) if asked.metadata else None,
             }
             | _budget(asked, consent)
@@ -112,7 +123,8 @@ class Linking:
         await self._check_relays(asked.relays)
         if asked.isolated:
             await self._check_isolated(consent.account)
-        created = await self._connections.create(wish, origin=Origin(asked.state, methods))
+        origin = Origin(asked.state, methods, asked.expires_at)
+        created = await self._connections.create(wish, origin=origin)
         return Linked(created.connection, self._return_to(asked, created))
 
     def _methods(self, asked: WalletAuth, consent: Consent) -> frozenset[str] | None:
@@ -140,7 +152,7 @@ class Linking:
         """Before anything is stored. A relay that is only out of reach may come back; what it
         resolves to is looked at again at each connect."""
         for url in relays:
-            if url in self._relays.own_urls:
+            if self._relays.is_own(url):
                 continue
             try:
                 await self._outbound.addresses(url)
@@ -184,6 +196,10 @@ def _wish(consent: Consent, *, name: str | None) -> Wish:
         budget_msat=consent.budget_msat,
         budget_renewal=consent.budget_renewal,
         max_payment_msat=consent.max_payment_msat,
+        expires_in_s=consent.expires_in_s,
+        encryption=consent.encryption,
+        internal_only=consent.internal_only,
+        destinations=consent.destinations,
         lud16=consent.lud16,
     )
 

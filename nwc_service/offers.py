@@ -29,6 +29,7 @@ from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet import bolt12
 from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.invoice import Invoice
 from nwc_service.wallet.offer import MadeOffer, OfferState
 from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
 from nwc_service.wallet.units import BackendName, Msat
@@ -37,6 +38,8 @@ log = structlog.get_logger()
 
 NAME = "make_offer"
 CREATE_TIMEOUT_S = 30.0
+BESIDE_TIMEOUT_S = 5.0
+"""An invoice waits for the offer beside it no longer."""
 CREATE_ATTEMPTS = 3
 CREATE_RETRY_S = 0.5
 
@@ -107,6 +110,26 @@ class OfferMaker:
         finally:
             self._active.discard(requested.offer_id)
 
+    async def make_beside(self, invoice: Invoice) -> None:
+        """Have an offer of the terms of a claimed invoice made, for the answer to the same
+        request: ACTIVE by then, or left out of it."""
+        requested = _beside(invoice)
+
+        async def work(tx: Tx) -> bool:
+            open_ones = await offers.open_count(tx, requested.account_id, now=self._clock())
+            if open_ones >= self._max_open_offers:
+                return False
+            await offers.insert(tx, requested)
+            return True
+
+        self._active.add(requested.offer_id)
+        try:
+            if await self._db.write(work):
+                failpoint("after_offer_claim")
+                await self._make(requested, timeout_s=BESIDE_TIMEOUT_S)
+        finally:
+            self._active.discard(requested.offer_id)
+
     async def resume(self) -> None:
         """After a crash: have what was claimed made, unless nobody waits for it any more."""
         for requested in await self._db.read(offers.requested):
@@ -121,13 +144,20 @@ class OfferMaker:
             await self._fail(requested, _unavailable(NODE_PAUSED))
         elif self._clock() - requested.created_at > self._max_age_s:
             await self._fail(requested, _unavailable("interrupted"))
+        elif not await self._is_awaited(requested):
+            await self._fail(requested, _unavailable("its invoice goes without it"))
         else:
             await self._make(requested)
 
-    async def _make(self, requested: MadeOffer) -> None:
+    async def _is_awaited(self, offer: MadeOffer) -> bool:
+        """Not where it was to stand beside an invoice, which is answered for without it."""
+        claim = await self._db.read(lambda tx: requests.claimed(tx, offer.request_id or ""))
+        return claim is not None and claim.method == NAME
+
+    async def _make(self, requested: MadeOffer, *, timeout_s: float = CREATE_TIMEOUT_S) -> None:
         """Have a REQUESTED offer made and answer for it."""
         try:
-            made = _checked(requested, await self._create(requested))
+            made = _checked(requested, await self._create(requested, timeout_s=timeout_s))
         except BadRequest as error:
             await self._fail(requested, RequestError(ErrorCode.BAD_REQUEST, str(error)))
         except (BackendUnavailable, TimeoutError) as error:
@@ -141,7 +171,7 @@ class OfferMaker:
             failpoint("after_offer_created")
             await self._store(made)
 
-    async def _create(self, requested: MadeOffer) -> OfferReport:
+    async def _create(self, requested: MadeOffer, *, timeout_s: float) -> OfferReport:
         """A lost reply is repaired by asking again: the same `our_id` gives the same offer.
 
         Raises BackendUnavailable, BadRequest and TimeoutError.
@@ -155,7 +185,7 @@ class OfferMaker:
             single_use=requested.single_use,
             expires_at=requested.expires_at,
         )
-        async with asyncio.timeout(CREATE_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             for _ in range(CREATE_ATTEMPTS - 1):
                 try:
                     return await backend.create_offer(spec)
@@ -197,9 +227,11 @@ class OfferMaker:
         self._outbox.push(await self._db.write(work))
 
     async def _answer(self, tx: Tx, offer: MadeOffer, *, payload: str) -> list[Outgoing]:
+        """Nothing where the request is the invoice's to answer, beside which the offer was
+        made."""
         claim = await requests.claimed(tx, offer.request_id or "")
         connection = claim and await connections.connection(tx, claim.connection_id)
-        if claim is None or not connection:
+        if claim is None or claim.method != NAME or not connection:
             return []
         return await self._answers.store(tx, connection, claim=claim, payload=payload)
 
@@ -224,6 +256,28 @@ def _requested(
         metadata=order.metadata,
         created_at=now,
         expires_at=order.expires_at,
+    )
+
+
+def _beside(invoice: Invoice) -> MadeOffer:
+    """It ends with the invoice, so that they do not pile up at the node."""
+    return MadeOffer(
+        offer_id=token_hex(16),
+        account_id=invoice.account_id,
+        connection_id=invoice.connection_id,
+        request_id=invoice.request_id,
+        backend=invoice.backend,
+        state=OfferState.REQUESTED,
+        offer="",
+        node_offer_id=None,
+        bolt12_id=None,
+        description=invoice.description,
+        issuer=None,
+        amount_msat=invoice.amount_msat,
+        single_use=False,
+        metadata=invoice.metadata,
+        created_at=invoice.created_at,
+        expires_at=invoice.expires_at,
     )
 
 

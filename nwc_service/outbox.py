@@ -82,6 +82,18 @@ class Outbox:
         stored = await self._db.read(lambda tx: outbox.stored_since(tx, since))
         return [event_of(outgoing) for outgoing in stored]
 
+    async def taken(self, *, max_age_s: int) -> list[tuple[Connection, Event]]:
+        """What a relay has taken lately, newest first: its bytes are final, and other relays
+        of its connection may lack it since a restart."""
+        since = self._clock() - max_age_s
+        stored = await self._db.read(lambda tx: outbox.stored_since(tx, since))
+        return [
+            (connection, event_of(outgoing))
+            for outgoing in reversed(stored)
+            if outgoing.is_published
+            and (connection := self._directory.by_id(outgoing.connection_id)) is not None
+        ]
+
     def push(self, stored: Iterable[Outgoing]) -> None:
         """Publish events whose transaction has committed.
 

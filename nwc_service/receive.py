@@ -1,7 +1,7 @@
 """Money in, first half: an invoice is claimed, made by its node, and stored with the answer."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from secrets import token_hex
 
@@ -22,7 +22,7 @@ from nwc_service.keyring import Keyring
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.outbox import Outbox
-from nwc_service.store import connections, invoices, requests
+from nwc_service.store import connections, invoices, offers, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import Claim
@@ -92,34 +92,21 @@ class Receiver:
 
     # --- issue
 
-    async def issue(self, caller: Caller, order: InvoiceOrder, *, backend: BackendName) -> None:
+    async def issue(
+        self,
+        caller: Caller,
+        order: InvoiceOrder,
+        *,
+        backend: BackendName,
+        beside: Callable[[Invoice], Awaitable[None]] | None = None,
+    ) -> None:
         """Claim the request, have the node make the invoice, store it with the answer.
 
-        Raises RequestError when refused before anything was done, and AlreadyClaimed.
+        `beside` is done once the request is claimed, and before the invoice is made. Raises
+        RequestError when refused before anything was done, and AlreadyClaimed.
         """
         now = self._clock()
-        invoice_id = InvoiceId(token_hex(16))
-        invoice = Invoice(
-            invoice_id=invoice_id,
-            account_id=caller.connection.account_id,
-            connection_id=caller.connection.connection_id,
-            request_id=caller.claim.request_id,
-            backend=backend,
-            state=InvoiceState.REQUESTED,
-            payment_hash=order.hold_hash,
-            invoice="",
-            description=order.description,
-            description_hash=order.description_hash,
-            amount_msat=order.amount_msat,
-            received_msat=None,
-            preimage=None,
-            metadata=order.metadata,
-            created_at=now,
-            expires_at=now + order.expiry_s,
-            settled_at=None,
-            is_hold=order.hold_hash is not None,
-            min_cltv_expiry_delta=order.min_cltv_expiry_delta,
-        )
+        invoice = _requested(caller, order, backend=backend, now=now)
 
         async def work(tx: Tx) -> None:
             await requests.claim(tx, caller.claim, now=now)
@@ -134,13 +121,15 @@ class Receiver:
             await invoices.insert(tx, invoice)
             failpoint("in_invoice_claim")
 
-        self.active.add(invoice_id)
+        self.active.add(invoice.invoice_id)
         try:
             await self._db.write(work)
             failpoint("after_invoice_claim")
+            if beside is not None:
+                await beside(invoice)
             await self.make(invoice)
         finally:
-            self.active.discard(invoice_id)
+            self.active.discard(invoice.invoice_id)
 
     async def _check_hold(self, tx: Tx, invoice: Invoice, *, now: int) -> None:
         """Raises RequestError."""
@@ -249,7 +238,10 @@ class Receiver:
         if isinstance(outcome, RequestError):
             payload = error_payload(claim.method, outcome)
         else:
-            result = transaction.made_result(claim.method, outcome, now=self._clock())
+            offer = await offers.beside_invoice(tx, claim.request_id)
+            result = transaction.made_result(
+                claim.method, outcome, offer=offer, now=self._clock()
+            )
             payload = result_payload(claim.method, result)
         return await self._answers.store(tx, connection, claim=claim, payload=payload)
 
@@ -257,6 +249,32 @@ class Receiver:
         if invoice.request_id is None:
             return None
         return await requests.claimed(tx, invoice.request_id)
+
+
+def _requested(
+    caller: Caller, order: InvoiceOrder, *, backend: BackendName, now: int
+) -> Invoice:
+    return Invoice(
+        invoice_id=InvoiceId(token_hex(16)),
+        account_id=caller.connection.account_id,
+        connection_id=caller.connection.connection_id,
+        request_id=caller.claim.request_id,
+        backend=backend,
+        state=InvoiceState.REQUESTED,
+        payment_hash=order.hold_hash,
+        invoice="",
+        description=order.description,
+        description_hash=order.description_hash,
+        amount_msat=order.amount_msat,
+        received_msat=None,
+        preimage=None,
+        metadata=order.metadata,
+        created_at=now,
+        expires_at=now + order.expiry_s,
+        settled_at=None,
+        is_hold=order.hold_hash is not None,
+        min_cltv_expiry_delta=order.min_cltv_expiry_delta,
+    )
 
 
 def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:

@@ -34,6 +34,11 @@ class Relays:
         self.own_urls = tuple(urls)
         self.advertised_urls = tuple(advertised_urls)
 
+    def is_own(self, url: str) -> bool:
+        """Whether the operator configured it, under either name: such a relay may be on any
+        address."""
+        return url in self.own_urls or url in self.advertised_urls
+
     def advertised(self, connection: Connection) -> tuple[str, ...]:
         """The relays that the connection's client is told of."""
         return connection.relays or self.advertised_urls
@@ -44,6 +49,12 @@ class Relays:
         taken_here = embedded is not None and embedded.publish(event)
         taken = bool(outside) and await self._pool.publish(event, relays=outside)
         return taken or taken_here
+
+    def bring(self, connection: Connection, event: Event) -> None:
+        """An event that one relay of the connection took before a restart, to the others."""
+        outside, embedded = self._routes(connection)
+        if len(outside) > 1 or embedded is not None:  # a single one is the one that took it
+            self._pool.bring(event, relays=outside)
 
     async def publish_to_each(self, connection: Connection, event: Event) -> bool:
         """To every relay of the connection that can be reached before this returns; whether
@@ -87,25 +98,12 @@ class Relays:
         if self._embedded is None:
             self._pool.listen((), relays=self.own_urls)
 
-    async def check(self, urls: Sequence[str]) -> None:
-        """Of relays that a user names, before anything is made of them.
-
-        Raises ValueError that tells which one is not to be connected to, and why.
-        """
-        for url in urls:
-            if url in self.own_urls:
-                continue
-            try:
-                await self._pool.check(url)
-            except (OSError, ValueError) as problem:
-                raise ValueError(f"relay {url!r}: {problem}") from problem
-
     def listen(self, connection: Connection) -> None:
         """The embedded relay hands requests over by itself."""
         outside, _ = self._routes(connection)
         keys = [connection.wallet_pubkey]
-        of_the_operator = [url for url in outside if url in self.own_urls]
-        named = [url for url in outside if url not in self.own_urls]
+        of_the_operator = [url for url in outside if self.is_own(url)]
+        named = [url for url in outside if not self.is_own(url)]
         self._pool.listen(keys, relays=of_the_operator)
         self._pool.listen(keys, relays=named, are_checked=connection.relays_by_user)
 

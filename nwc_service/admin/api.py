@@ -127,7 +127,11 @@ def _connection_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
     @app.post("/api/v1/connections", dependencies=wanted, status_code=201)
     async def create_connection(wish: Wish) -> View:
         created = await state.connections.create(wish)
-        return await view(created.connection.connection_id) | {"uri": created.uri}
+        connection = created.connection
+        return await view(connection.connection_id) | {
+            "uri": created.uri,
+            "warnings": state.warnings(connection),
+        }
 
     @app.get("/api/v1/connections", dependencies=wanted)
     async def list_connections(account: str | None = None) -> list[View]:

@@ -34,7 +34,7 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
                 now=state.clock(),
             )
         )
-        return shown | {"opened": linked.opened}
+        return shown | {"opened": linked.opened, "warnings": state.warnings(linked.connection)}
 
 
 def _asked(linking: Linking, link: str) -> View:

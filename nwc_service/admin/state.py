@@ -1,6 +1,6 @@
 """What the admin API works on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import params
@@ -12,6 +12,7 @@ from nwc_service.backend import LightningBackend, NodeInfo
 from nwc_service.connections import Connections
 from nwc_service.guard import Guard
 from nwc_service.linking import Linking
+from nwc_service.nip47.connection import Connection
 from nwc_service.relays import Relays
 from nwc_service.resolve import Resolver
 from nwc_service.solvency import Solvency
@@ -24,13 +25,15 @@ Wanted = Sequence[params.Depends]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`node_info` has the nodes that answered last time."""
+    """`node_info` has the nodes that answered last time; `warnings` are for whoever has made a
+    connection."""
 
     db: Database
     books: Database
     accounts: Accounts
     connections: Connections
     linking: Linking
+    warnings: Callable[[Connection], list[str]]
     relays: Relays
     backends: Mapping[BackendName, LightningBackend]
     backend_types: Mapping[BackendName, str]

@@ -195,14 +195,23 @@ def _detail(response: "httpx.Response") -> str:
 
 
 def show(view: View, *, as_json: bool) -> None:
+    left = _without_warnings(view)
     if as_json:
         print(json.dumps(view))
         return
-    width = max(map(len, view), default=0)
-    for name, value in view.items():
+    width = max(map(len, left), default=0)
+    for name, value in left.items():
         lines = value if isinstance(value, list) and value and _is_rows(value) else [value]
         for line in lines:
             print(f"{name:<{width}}  {_text(line, name)}".rstrip())
+
+
+def _without_warnings(view: View) -> View:
+    """What is left once they are told on standard error, where a pipe does not hide them."""
+    warnings = view.get("warnings")
+    for warning in warnings if isinstance(warnings, list) else ():
+        print(f"nwc-service: warning: {_printable(str(warning))}", file=sys.stderr)
+    return {name: value for name, value in view.items() if name != "warnings"}
 
 
 def show_list(rows: Sequence[View], *, as_json: bool, columns: Sequence[str]) -> None:

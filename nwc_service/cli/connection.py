@@ -1,7 +1,6 @@
 """nwc-service connection …"""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import typer
 from nwc_service import views
 from nwc_service.cli import link
 from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
+from nwc_service.cli.limits import Destinations, EncryptionSchemes, ExpiresIn, InternalOnly
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import meta
 from nwc_service.store.database import Tx
@@ -21,16 +21,7 @@ app = typer.Typer(help="Connections: one app's key on an account.", no_args_is_h
 
 app.command("link")(link.link)
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 COLUMNS = ("connection_id", "account", "app", "budget", "expires_at", "revoked")
-
-
-def duration_s(text: str) -> int:
-    """N with s, m, h or d."""
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    if match is None or int(match[1]) == 0:
-        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 15m, 12h or 30d")
-    return int(match[1]) * UNITS_S[match[2]]
 
 
 def json_object(text: str) -> dict[str, object]:
@@ -63,28 +54,16 @@ def create(
     max_payment_msat: Annotated[
         int | None, typer.Option("--max-payment-msat", help="Most for one payment.")
     ] = None,
-    expires_in_s: Annotated[
-        int | None,
-        typer.Option(
-            "--expires-in", parser=duration_s, metavar="DURATION", help="Such as 30d."
-        ),
-    ] = None,
-    encryption: Annotated[
-        str | None, typer.Option("--encryption", help="nip44_v2,nip04 or one of them.")
-    ] = None,
+    expires_in_s: ExpiresIn = None,
+    encryption: EncryptionSchemes = None,
     client_pubkey: Annotated[
         str | None, typer.Option("--client-pubkey", help="A key that the client made (hex).")
     ] = None,
     relays: Annotated[
         list[str] | None, typer.Option("--relay", help="Relay URL; may be repeated.")
     ] = None,
-    internal_only: Annotated[
-        bool, typer.Option("--internal-only", help="Pay accounts of this service only.")
-    ] = False,
-    destinations: Annotated[
-        list[str] | None,
-        typer.Option("--destination", help="The one node to pay (hex); may be repeated."),
-    ] = None,
+    internal_only: InternalOnly = False,
+    destinations: Destinations = None,
     lud16: Annotated[
         str | None, typer.Option("--lud16", help="The account's Lightning address.")
     ] = None,

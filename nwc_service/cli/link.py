@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nwc_service.cli.common import DataDir, Json, call, fail, show
+from nwc_service.cli.limits import Destinations, EncryptionSchemes, ExpiresIn, InternalOnly
 from nwc_service.views import View
 
 NOTICE = "Name and icon are what the app says of itself; nobody has checked them."
@@ -33,6 +34,10 @@ def link(
     max_payment_msat: Annotated[
         int | None, typer.Option("--max-payment-msat", help="Most for one payment.")
     ] = None,
+    expires_in_s: ExpiresIn = None,
+    encryption: EncryptionSchemes = None,
+    internal_only: InternalOnly = False,
+    destinations: Destinations = None,
     lud16: Annotated[
         str | None, typer.Option("--lud16", help="The account's Lightning address.")
     ] = None,
@@ -53,6 +58,10 @@ def link(
         "budget_msat": budget_msat,
         "budget_renewal": budget_renewal,
         "max_payment_msat": max_payment_msat,
+        "expires_in_s": expires_in_s,
+        "encryption": encryption,
+        "internal_only": internal_only,
+        "destinations": destinations or [],
         "lud16": lud16,
     }
     granted = call(data_dir, "POST", ["links", "accept"], body)

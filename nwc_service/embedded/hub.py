@@ -61,7 +61,7 @@ class Hub:
         limits: RelayLimits,
         *,
         is_party: Callable[[str, str], bool],
-        on_request: Callable[[Event], None],
+        on_request: Callable[[Event], bool],
         require_auth: bool,
         now: Callable[[], float],
     ) -> None:
@@ -167,11 +167,15 @@ class Hub:
 
     def _route(self, event: Event) -> Verdict:
         try:
-            self._on_request(event)
+            is_taken = self._on_request(event)
         except Exception:  # whatever the service's trouble is, the relay goes on
             log.exception("embedded_relay.request_not_taken")
             return Verdict(
                 False, "error: the wallet service cannot take requests now", is_proof=True
+            )
+        if not is_taken:
+            return Verdict(
+                False, "error: the wallet service does not take this request now", is_proof=True
             )
         self._remember(event)
         self._store(self._requests, event, arrived_at=self.now())

@@ -72,7 +72,7 @@ async def open_embedded_relay(
     port: int,
     *,
     is_party: Callable[[str, str], bool],
-    on_request: Callable[[Event], None],
+    on_request: Callable[[Event], bool],
     limits: RelayLimits = DEFAULT_LIMITS,
     require_auth: bool = False,
     public_url: str | None = None,
@@ -82,9 +82,9 @@ async def open_embedded_relay(
 
     `is_party` gets a client's and a wallet service's public key and says whether they belong
     together. `on_request` gets each of their requests once, verified, and must not block; if it
-    raises, the client is told to try again. With `require_auth` only the parties of an event
-    may read or write it (NIP-42). `public_url` is what clients call this relay, if that is not
-    its own address.
+    does not take one, or raises, the client is told to try again. With `require_auth` only the
+    parties of an event may read or write it (NIP-42). `public_url` is what clients call this
+    relay, if that is not its own address.
     """
     hub = Hub(
         limits, is_party=is_party, on_request=on_request, require_auth=require_auth, now=now

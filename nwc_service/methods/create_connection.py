@@ -50,7 +50,7 @@ def _grant(params: CreateConnection) -> Grant:
     """Raises RequestError."""
     try:
         return Grant(
-            client_pubkey=client_key("pubkey", params.pubkey),
+            client_pubkey=client_key("pubkey", params.pubkey.lower()),
             app=app_name("name", params.name),
             scopes=frozenset(params.request_methods),
             notifications=frozenset(params.notification_types),

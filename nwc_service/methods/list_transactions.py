@@ -30,7 +30,7 @@ class ListTransactions(Params):
     unpaid: bool | None = None
     unpaid_incoming: bool | None = None
     unpaid_outgoing: bool | None = None
-    type: Literal["incoming", "outgoing", ""] | None = None
+    type: Literal["incoming", "outgoing"] | None = None
 
 
 async def handle(context: Context, params: ListTransactions) -> Result:

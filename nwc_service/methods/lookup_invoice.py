@@ -15,7 +15,7 @@ class LookupInvoice(Params):
 
 
 async def handle(context: Context, params: LookupInvoice) -> Result:
-    payment_hash = _payment_hash(params)
+    payment_hash, invoice = _selected(params)
     connection = context.caller.connection
     account_id = connection.account_id
     made_by = None if connection.sees_account else connection.connection_id
@@ -23,12 +23,20 @@ async def handle(context: Context, params: LookupInvoice) -> Result:
 
     async def find(tx: Tx) -> Result | None:
         incoming = await invoices.of_account(
-            tx, account_id=account_id, payment_hash=payment_hash, connection_id=made_by
+            tx,
+            account_id=account_id,
+            payment_hash=payment_hash,
+            connection_id=made_by,
+            invoice=invoice,
         )
         if incoming is not None:
             return transaction.from_invoice(incoming, now=now)
         outgoing = await payments.of_account(
-            tx, account_id=account_id, payment_hash=payment_hash, connection_id=made_by
+            tx,
+            account_id=account_id,
+            payment_hash=payment_hash,
+            connection_id=made_by,
+            invoice=invoice,
         )
         return None if outgoing is None else transaction.from_payment(outgoing)
 
@@ -38,7 +46,8 @@ async def handle(context: Context, params: LookupInvoice) -> Result:
     return found
 
 
-def _payment_hash(params: LookupInvoice) -> PaymentHash:
+def _selected(params: LookupInvoice) -> tuple[PaymentHash, str | None]:
+    """The hash, and the invoice where it is named: anybody can make another of its hash."""
     if params.invoice:
         try:
             decoded = bolt11.decode(params.invoice)
@@ -46,9 +55,9 @@ def _payment_hash(params: LookupInvoice) -> PaymentHash:
             raise RequestError(ErrorCode.OTHER, f"invoice: {error}") from error
         if params.payment_hash and params.payment_hash != decoded.payment_hash:
             raise RequestError(ErrorCode.OTHER, "payment_hash: the invoice has another")
-        return decoded.payment_hash
+        return decoded.payment_hash, decoded.invoice
     if params.payment_hash:
-        return PaymentHash(params.payment_hash)
+        return PaymentHash(params.payment_hash), None
     raise RequestError(ErrorCode.OTHER, "payment_hash or invoice is required")
 
 

@@ -1,9 +1,5 @@
 """lookup_payment (NWC-09): one payment record, of whatever type."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from nwc_service.backend import Cap
 from nwc_service.methods.method import Context, Hex32, Method, Params, Preset, Result, Text
 from nwc_service.nip47 import payment_record
@@ -22,7 +18,7 @@ class Lookup(Params):
     """The selectors of `bolt12` (NWC-12)."""
 
     payment_hash: Hex32 | None = None
-    invoice: Annotated[Text, Field(min_length=1)] | None = None
+    invoice: Text | None = None
     offer_id: Hex32 | None = None
 
 
@@ -75,20 +71,21 @@ def _selector(params: LookupPayment, caps: Cap) -> Selector:
     if by_id:
         return Selector(transaction_id=params.transaction_id)
     if by_bolt11:
-        return Selector(payment_hash=_payment_hash(params), is_bolt12=False)
+        return _bolt11_selector(params)
     return _bolt12_selector(params, caps)
 
 
-def _payment_hash(params: LookupPayment) -> str | None:
+def _bolt11_selector(params: LookupPayment) -> Selector:
+    """By the invoice itself where it is named: anybody can make another of its hash."""
     if params.invoice is None:
-        return params.payment_hash
+        return Selector(payment_hash=params.payment_hash, is_bolt12=False)
     try:
         decoded = bolt11.decode(params.invoice)
     except bolt11.InvalidInvoice as error:
         raise _bad(f"invoice: {error}") from error
     if params.payment_hash not in (None, decoded.payment_hash):
         raise _bad("payment_hash: the invoice has another")
-    return decoded.payment_hash
+    return Selector(payment_hash=decoded.payment_hash, invoice=decoded.invoice, is_bolt12=False)
 
 
 def _bolt12_selector(params: LookupPayment, caps: Cap) -> Selector:

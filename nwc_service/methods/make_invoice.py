@@ -25,7 +25,8 @@ class MakeInvoice(Params):
     amount: AmountMsat
     description: Text | None = None
     description_hash: Hex32 | None = None
-    expiry: Annotated[int, Field(ge=1, le=MAX_EXPIRY_S)] | None = None
+    # 0 is none: some clients send every key.
+    expiry: Annotated[int, Field(ge=0, le=MAX_EXPIRY_S)] | None = None
     metadata: dict[str, object] | None = None
 
 

@@ -3,10 +3,19 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from nwc_service.answers import Caller, Clock
 from nwc_service.backend import Cap, LightningBackend, NodeInfo
@@ -41,9 +50,37 @@ class Preset(IntEnum):
 
 
 class Params(BaseModel):
-    """Parameters as they enter: exact types; unknown keys, which clients add, are ignored."""
+    """Parameters as they enter: exact types; unknown keys, which clients add, are ignored, and
+    so is an optional text that is empty, since some clients send every key."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_texts(cls, raw: object) -> object:
+        if not isinstance(raw, dict):
+            return raw
+        optional = _optional_texts(cls)
+        return {
+            name: value for name, value in raw.items() if not (value == "" and name in optional)
+        }
+
+
+@cache
+def _optional_texts(params: type[Params]) -> frozenset[str]:
+    """By the names that clients use."""
+    return frozenset(
+        field.alias or name
+        for name, field in params.model_fields.items()
+        if not field.is_required() and _is_text(field.annotation)
+    )
+
+
+def _is_text(kind: object) -> bool:
+    """Whether it is a type of text, or one of several with which it may be left out."""
+    if get_origin(kind) in (Annotated, Literal, Union, UnionType):
+        return any(map(_is_text, get_args(kind)))
+    return isinstance(kind, str) or (isinstance(kind, type) and issubclass(kind, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +159,7 @@ def _storable(text: str) -> str:
 
 
 AmountMsat = Annotated[int, Field(ge=1, le=MAX_MSAT)]
-Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$"), AfterValidator(str.lower)]
 Text = Annotated[str, AfterValidator(_storable)]
 
 

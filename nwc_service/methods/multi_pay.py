@@ -19,7 +19,7 @@ from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.wallet.errors import RequestError
 
 MAX_ITEMS = 50
-MAX_ID_CHARACTERS = 1024
+MAX_ID_BYTES = 1024
 """strfry takes no longer tag value."""
 
 Items = Annotated[list[dict[str, object]], Field(min_length=1, max_length=MAX_ITEMS)]
@@ -68,8 +68,15 @@ async def _pay_one(context: Context, item: Mapping[str, object], *, kind: Kind) 
 
 def _claim_of(claim: Claim, number: int, *, item: Mapping[str, object], kind: Kind) -> Claim:
     """The first item has the event's own id, so that a refusal of the whole event meets it."""
-    name = item.get("id")
-    is_named = isinstance(name, str) and name.isprintable() and len(name) <= MAX_ID_CHARACTERS
-    d_tag = str(name) if is_named and name else kind.d_tag(item)
+    d_tag = _own_name(item) or kind.d_tag(item)
     request_id = f"{claim.request_id}:{number}" if number else claim.request_id
     return replace(claim, request_id=request_id, d_tag=d_tag)
+
+
+def _own_name(item: Mapping[str, object]) -> str | None:
+    """Its id, where it can stand in a tag."""
+    name = item.get("id")
+    # What is printable can be encoded: half a surrogate pair is not.
+    if not isinstance(name, str) or not name.isprintable():
+        return None
+    return name if len(name.encode()) <= MAX_ID_BYTES else None

@@ -13,9 +13,10 @@ class MultiPayKeysend(Params):
 
 
 def _pubkey(item: Mapping[str, object]) -> str:
-    """ "d" is the pubkey where the item has no id, and nothing where it is none."""
+    """ "d" is the pubkey, as it was sent, where the item has no id, and nothing where it is
+    none."""
     pubkey = str(item.get("pubkey"))
-    return pubkey if is_node_key(pubkey) else ""
+    return pubkey if is_node_key(pubkey.lower()) else ""
 
 
 KIND = Kind(item=pay_keysend.PayKeysend, pay=pay_keysend.handle, d_tag=_pubkey)

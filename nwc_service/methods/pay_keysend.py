@@ -15,10 +15,13 @@ from nwc_service.wallet.units import Msat, PaymentId, Preimage
 
 
 def _node_key(text: str) -> str:
-    if not is_node_key(text):
-        raise ValueError("is not a node's public key of 33 bytes in lower-case hex")
-    return text
+    key = text.lower()
+    if not is_node_key(key):
+        raise ValueError("is not a node's public key of 33 bytes in hex")
+    return key
 
+
+PREIMAGE_BYTES = 32
 
 NodeKey = Annotated[str, AfterValidator(_node_key)]
 Tlv = Annotated[int, Field(ge=keysend.FIRST_CUSTOM_TLV, le=keysend.MAX_TLV)]
@@ -44,8 +47,8 @@ async def handle(context: Context, params: PayKeysend) -> None:
 def _planned(context: Context, params: PayKeysend) -> Payment:
     wallet, connection = context.wallet, context.caller.connection
     spender, now, amount_msat = wallet.spender, wallet.clock(), Msat(params.amount)
-    preimage = Preimage(params.preimage or token_hex(32))
     tlvs = _tlvs(params.tlv_records or [])
+    preimage = _preimage(params.preimage, tlvs.pop(keysend.PREIMAGE_TLV, None))
     inside = params.pubkey == wallet.node_info(wallet.default_backend).pubkey
     if not inside:
         _check(tlvs, caps=wallet.backend.caps)
@@ -79,15 +82,23 @@ def _tlvs(records: list[TlvRecord]) -> dict[int, bytes]:
     tlvs = {record.type: bytes.fromhex(record.value) for record in records}
     if len(tlvs) < len(records):
         raise RequestError(ErrorCode.OTHER, "tlv_records: a type is there twice")
-    if keysend.PREIMAGE_TLV in tlvs:
-        raise RequestError(
-            ErrorCode.OTHER, f"tlv_records: type {keysend.PREIMAGE_TLV} is the preimage's own"
-        )
     if sum(map(len, tlvs.values())) > keysend.MAX_TLV_BYTES:
         raise RequestError(
             ErrorCode.OTHER, f"tlv_records: more than {keysend.MAX_TLV_BYTES} bytes"
         )
     return tlvs
+
+
+def _preimage(given: str | None, record: bytes | None) -> Preimage:
+    """What the client chose, by `preimage` or by the record that carries one, which the node
+    adds itself. Raises RequestError where the record is none, or another."""
+    if record is None:
+        return Preimage(given or token_hex(32))
+    if len(record) != PREIMAGE_BYTES or given not in (None, record.hex()):
+        raise RequestError(
+            ErrorCode.OTHER, f"tlv_records: type {keysend.PREIMAGE_TLV} is not the preimage"
+        )
+    return Preimage(record.hex())
 
 
 def _check(tlvs: dict[int, bytes], *, caps: Cap) -> None:

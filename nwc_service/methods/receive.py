@@ -1,4 +1,5 @@
-"""receive (NWC-321): a BIP-321 URI that a payer can be given, with an invoice in it."""
+"""receive (NWC-321): a BIP-321 URI that a payer can be given, with an invoice in it and, where
+the node makes them, an offer of the same terms."""
 
 from nwc_service.backend import Cap
 from nwc_service.methods.make_invoice import check_terms
@@ -34,7 +35,15 @@ async def handle(context: Context, params: Receive) -> None:
         expiry_s=wallet.invoice_expiry_s,
         metadata=stored_metadata(params.metadata),
     )
-    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+    # NWC-12: "BOLT12 requires an amount-bearing offer to describe the purpose".
+    can_be_offered = params.amount is None or bool(params.description)
+    with_offer = Cap.BOLT12_RECEIVE in caps and can_be_offered
+    await wallet.receiver.issue(
+        context.caller,
+        order,
+        backend=wallet.default_backend,
+        beside=wallet.offers.make_beside if with_offer else None,
+    )
 
 
 METHOD = Method(

@@ -122,6 +122,27 @@ def parse_request(plaintext: str) -> Request:
     return Request(method, {} if params is None else params)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Which nulls a response has: some clients cannot do without one that others choke on."""
+
+    null_error_on_success: bool
+    null_result_on_error: bool
+
+    def of(self, payload: str) -> str:
+        """What `result_payload` or `error_payload` made, in this shape."""
+        body = orjson.loads(payload)
+        if body["error"] is not None and self.null_result_on_error:
+            body["result"] = None
+        if body["error"] is None and not self.null_error_on_success:
+            del body["error"]
+        return orjson.dumps(body).decode()
+
+
+USUAL_SHAPE = Shape(null_error_on_success=True, null_result_on_error=False)
+"""What `result_payload` and `error_payload` make."""
+
+
 def result_payload(method: str, result: Mapping[str, object]) -> str:
     return orjson.dumps({"result_type": method, "error": None, "result": result}).decode()
 

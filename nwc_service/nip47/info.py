@@ -24,7 +24,7 @@ def extensions(connection: Connection, methods: Sequence[str]) -> list[str]:
     if "09" not in numbers:
         # NWC-12: "MUST advertise `make_offer` and `lookup_payment` as supported methods".
         numbers.discard("12")
-    if connection.notifications:
+    if notifications(connection, methods):
         numbers.add(NOTIFICATIONS)
     return sorted({*numbers, METADATA})
 
@@ -39,8 +39,8 @@ def notifications(connection: Connection, methods: Sequence[str]) -> list[str]:
 
 def content(connection: Connection, methods: Sequence[str]) -> str:
     """`notifications` beside the methods is a legacy marker that Amethyst and Alby read."""
-    words = [*methods, "notifications"] if connection.notifications else list(methods)
-    return " ".join(words)
+    marker = ["notifications"] if notifications(connection, methods) else []
+    return " ".join([*methods, *marker])
 
 
 def tags(connection: Connection, methods: Sequence[str]) -> tuple[tuple[str, ...], ...]:

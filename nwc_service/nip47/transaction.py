@@ -2,12 +2,14 @@
 
 Strings are never null, `expires_at` appears only beside an invoice, `settled_at` only once
 settled, and an incoming preimage never before: it would be a false proof of payment.
+`transaction_id` is for lookup_payment (NWC-09), where a payment hash may match twice.
 """
 
 import json
 
 from nwc_service.wallet import bip321
 from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.offer import MadeOffer
 from nwc_service.wallet.payment import Payment, PaymentState
 
 INCOMING_STATES = {
@@ -38,6 +40,7 @@ def from_invoice(invoice: Invoice, *, now: int) -> dict[str, object]:
     settled = invoice.state is InvoiceState.SETTLED
     received_msat = invoice.received_msat if settled else None
     result = _transaction(
+        transaction_id=invoice.invoice_id,
         type_="incoming",
         state=incoming_state(invoice, now=now),
         row=invoice,
@@ -54,6 +57,7 @@ def from_invoice(invoice: Invoice, *, now: int) -> dict[str, object]:
 def from_payment(payment: Payment) -> dict[str, object]:
     settled = payment.state is PaymentState.SETTLED
     return _transaction(
+        transaction_id=payment.payment_id,
         type_="outgoing",
         state=OUTGOING_STATES[payment.state],
         row=payment,
@@ -64,10 +68,14 @@ def from_payment(payment: Payment) -> dict[str, object]:
     )
 
 
-def made_result(method: str, invoice: Invoice, *, now: int) -> dict[str, object]:
-    """What the method that asked for an invoice answers once it is made."""
+def made_result(
+    method: str, invoice: Invoice, *, offer: MadeOffer | None, now: int
+) -> dict[str, object]:
+    """What the method that asked for an invoice answers once it is made, with the offer that
+    was made beside it."""
     if method == "receive":
-        uri = bip321.build(lightning=[invoice.invoice])
+        lno = [] if offer is None else [offer.offer]
+        uri = bip321.build(lightning=[invoice.invoice], lno=lno)
         return {"bip321": uri, "transaction_id": invoice.invoice_id}
     return from_invoice(invoice, now=now)
 
@@ -98,6 +106,7 @@ def instruction_result(payment: Payment) -> dict[str, object]:
 
 def _transaction(
     *,
+    transaction_id: str,
     type_: str,
     state: str,
     row: Invoice | Payment,
@@ -107,6 +116,7 @@ def _transaction(
     settled_at: int | None,
 ) -> dict[str, object]:
     result: dict[str, object] = {
+        "transaction_id": transaction_id,
         "type": type_,
         "state": state,
         "invoice": row.invoice,

@@ -10,6 +10,7 @@ import structlog
 from websockets.asyncio import client
 from websockets.exceptions import WebSocketException
 
+from nwc_service.config import LONGEST_EXPIRATION_S
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
 from nwc_service.nostr.keys import Keypair
@@ -22,12 +23,10 @@ __all__ = ["PublishResult", "RelayConnection"]
 CONNECT_TIMEOUT_S = 10
 SINCE_MARGIN_S = 300
 """A half-open socket is noticed late, and requests are dated by their clients' clocks."""
-USEFUL_S = 3600
-"""What is older than this has expired, or nobody waits for its answer."""
 CLOSE_TIMEOUT_S = 1
 PING_INTERVAL_S = 20  # proxies drop sockets that are idle for a minute
 PING_TIMEOUT_S = 20
-MAX_FRAME_BYTES = 1024 * 1024
+MAX_FRAME_BYTES = 128 * 1024  # also what bounds the time to decode one (A28)
 
 log = structlog.get_logger()
 
@@ -70,6 +69,8 @@ class RelayConnection:
     and goes no further. `route` is asked before each connect for the one address to connect
     to, and raises OSError when there is none; None leaves it to the name.
 
+    `public_url` is what the relay is called in NIP-42, where that is not `url`.
+
     Subscriptions ask for what was missed `since` they were last open, unless `keeps_up` is
     False: then for all that is stored.
     """
@@ -84,6 +85,7 @@ class RelayConnection:
         auth_keys: Callable[[], Sequence[Keypair]] = tuple,
         route: Callable[[], Awaitable[str | None]] = anywhere,
         keeps_up: bool = True,
+        public_url: str | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -93,6 +95,7 @@ class RelayConnection:
         self._on_open = on_open
         self._terms = Terms(
             url=url,
+            public_url=public_url or url,
             subscriptions=subscriptions,
             on_event=on_event,
             on_open=self._opened,
@@ -166,7 +169,7 @@ class RelayConnection:
     def _since(self) -> int:
         now = int(self._terms.now())
         # A clock that is set back must not make it ask for what is to come.
-        return max(min(self._seen_until, now) - SINCE_MARGIN_S, now - USEFUL_S)
+        return max(min(self._seen_until, now) - SINCE_MARGIN_S, now - LONGEST_EXPIRATION_S)
 
     async def _connect_once(self) -> None:
         try:

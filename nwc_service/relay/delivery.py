@@ -9,7 +9,7 @@ import structlog
 from nwc_service.nostr.event import Event
 from nwc_service.relay.connection import PublishResult
 
-__all__ = ["PUBLISH_TIMEOUT_S", "Deliveries", "Taker"]
+__all__ = ["LATE_S", "PUBLISH_TIMEOUT_S", "Deliveries", "Taker"]
 
 PUBLISH_TIMEOUT_S = 5.0
 LATE_S = 300
@@ -67,8 +67,12 @@ class Deliveries:
             if not taken.done():
                 taken.set_result(False)
         if not taken.cancelled() and taken.result():
-            for relay in filter(None, left):
-                self._spawn(self._bring(event, relay))
+            self.bring(event, list(filter(None, left)))
+
+    def bring(self, event: Event, relays: Sequence[Taker]) -> None:
+        """What another relay has: the same bytes, until they take it or it is of no use."""
+        for relay in relays:
+            self._spawn(self._bring(event, relay))
 
     async def _bring(self, event: Event, relay: Taker) -> None:
         late = self._late.setdefault(relay.url, set())

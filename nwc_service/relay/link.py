@@ -42,6 +42,7 @@ class Terms:
     """What every link to one relay is told; see `RelayConnection`."""
 
     url: str
+    public_url: str
     subscriptions: Callable[[], Mapping[str, Sequence[Filter]]]
     on_event: Callable[[str, Mapping[str, object]], None]
     on_open: Callable[[], None]
@@ -247,7 +248,7 @@ class Link:
     def _auth_event(self, key: Keypair, challenge: str) -> Event:
         return auth_event(
             key,
-            relay_url=self._terms.url,
+            relay_url=self._terms.public_url,
             challenge=challenge,
             created_at=int(self._terms.now()),
             aux=secrets.token_bytes(32),

@@ -7,6 +7,7 @@ burn a victim's event id or rate limit by forging its key (A28).
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from nwc_service.nip47 import kinds
@@ -27,9 +28,16 @@ ECHO_S = 2
 """The same event comes from several relays within this time; later it is a repetition."""
 
 NOWHERE_PRIVATE = Outbound()
+NO_OTHER_NAMES: Mapping[str, str] = {}
 
-OnRequest = Callable[[Event, bool], None]
-"""A request event, and whether it was handed over before."""
+OnRequest = Callable[[Event, bool], bool]
+"""Takes a request event, with whether it was taken before; False when it is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    at: float
+    is_taken: bool
 
 
 class RelayPool:
@@ -50,6 +58,7 @@ class RelayPool:
         monotonic: Callable[[], float] = time.monotonic,
         outbound: Outbound = NOWHERE_PRIVATE,
         kind_only_urls: Iterable[str] = (),
+        public_urls: Mapping[str, str] = NO_OTHER_NAMES,
     ) -> None:
         self._client_of = client_of
         self._on_request = on_request
@@ -61,12 +70,13 @@ class RelayPool:
             spawn=spawn,
             clock=clock,
             outbound=outbound,
-            kind_only_urls=frozenset(url.rstrip("/") for url in kind_only_urls),
+            kind_only_urls=frozenset(kind_only_urls),
+            public_urls=public_urls,
         )
         self._deliveries = Deliveries(spawn=spawn, clock=clock)
         self._relays: dict[str, Relay] = {}
         self._forgeries = Forgeries(rate)
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
 
     # --- which relays, and which keys on them
 
@@ -83,10 +93,6 @@ class RelayPool:
                 self._relays[url] = relay
             relay.is_checked = relay.is_checked and are_checked
             relay.add(pubkeys)
-
-    async def check(self, relay_url: str) -> None:
-        """Raises OSError or ValueError where a user's relay is not one to be connected to."""
-        await self._terms.outbound.addresses(relay_url)
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -112,13 +118,18 @@ class RelayPool:
         else:
             self.receive_verified(event)
 
-    def receive_verified(self, event: Event) -> None:
-        """An event whose id and signature hold."""
+    def receive_verified(self, event: Event) -> bool:
+        """An event whose id and signature hold; False when it is dropped, and may come again.
+
+        What is dropped is remembered for the sake of its echoes only: a copy that is sent
+        later is the first to be taken.
+        """
         if self._is_echo(event.id):
-            return
-        repeated = event.id in self._seen
-        self._remember(event.id)
-        self._on_request(event, repeated)
+            return self._seen[event.id].is_taken
+        repeated = event.id in self._seen and self._seen[event.id].is_taken
+        is_taken = self._on_request(event, repeated)
+        self._remember(event.id, is_taken=is_taken or repeated)
+        return is_taken
 
     def _claimed_author(self, raw: Mapping[str, object]) -> str | None:
         """The client whose request this may be; None if it cannot be one."""
@@ -131,11 +142,11 @@ class RelayPool:
         return client if client == raw.get("pubkey") else None
 
     def _is_echo(self, event_id: object) -> bool:
-        seen_at = self._seen.get(event_id) if isinstance(event_id, str) else None
-        return seen_at is not None and self._monotonic() - seen_at <= ECHO_S
+        seen = self._seen.get(event_id) if isinstance(event_id, str) else None
+        return seen is not None and self._monotonic() - seen.at <= ECHO_S
 
-    def _remember(self, event_id: str) -> None:
-        self._seen[event_id] = self._monotonic()
+    def _remember(self, event_id: str, *, is_taken: bool) -> None:
+        self._seen[event_id] = _Seen(self._monotonic(), is_taken)
         self._seen.move_to_end(event_id)
         while len(self._seen) > SEEN_IDS:
             self._seen.popitem(last=False)
@@ -148,8 +159,14 @@ class RelayPool:
         A relay that is slow or away delays nobody who has another one; it gets the same event
         later, until it takes it or the event is of no more use.
         """
-        known = [self._relays[url] for url in relays if url in self._relays]
-        return await self._deliveries.deliver(event, known)
+        return await self._deliveries.deliver(event, self._known(relays))
+
+    def bring(self, event: Event, *, relays: Sequence[str]) -> None:
+        """To those of `relays` that may lack what another one has taken."""
+        self._deliveries.bring(event, self._known(relays))
+
+    def _known(self, urls: Sequence[str]) -> list[Relay]:
+        return [self._relays[url] for url in urls if url in self._relays]
 
     async def publish_to(
         self, relay_url: str, event: Event, *, patience_s: float = PUBLISH_TIMEOUT_S

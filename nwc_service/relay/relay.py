@@ -27,7 +27,8 @@ DOCUMENT_LASTS_S = 600.0
 class RelayTerms:
     """What every relay is told. `on_event` gets its url and each event as it came; `on_open`
     its url whenever a socket is open. `kind_only_urls` are the relays that are asked for every
-    request of all the world (kind 23194), not for those to our keys."""
+    request of all the world (kind 23194), not for those to our keys. `public_urls` are what
+    relays call themselves, where that is not the URL by which they are reached."""
 
     keypair_of: Callable[[str], Keypair]
     on_event: Callable[[str, Mapping[str, object]], None]
@@ -36,6 +37,7 @@ class RelayTerms:
     clock: Callable[[], int]
     outbound: Outbound
     kind_only_urls: frozenset[str]
+    public_urls: Mapping[str, str]
 
 
 class Relay:
@@ -45,7 +47,7 @@ class Relay:
         self.url = url
         self.is_checked = is_checked
         self._terms = terms
-        self._is_kind_only = url.rstrip("/") in terms.kind_only_urls
+        self._is_kind_only = url in terms.kind_only_urls
         self._places: dict[str, int] = {}  # by key, in the order of their coming
         self._sockets: list[RelayConnection] = []
         self._limits = Limits()
@@ -94,8 +96,13 @@ class Relay:
             on_open=lambda: self._terms.on_open(self.url),
             auth_keys=lambda: self._keypairs(self._share(index)),
             route=self._route,
+            public_url=self._public_url,
             now=self._terms.clock,
         )
+
+    @property
+    def _public_url(self) -> str | None:
+        return self._terms.public_urls.get(self.url)
 
     def _share(self, index: int) -> list[str]:
         if self._is_kind_only:
@@ -175,7 +182,10 @@ class Relay:
     async def _read(self, authors: Sequence[str]) -> dict[str, Event] | None:
         # On a socket of its own: the others may have no subscription to spare.
         newest = Newest(kind=kinds.INFO, authors=authors)
-        wanted = Filter(kinds=frozenset({kinds.INFO}), authors=frozenset(authors))
+        # Without a limit some relays send no more than a few (NIP-11's `default_limit`).
+        wanted = Filter(
+            kinds=frozenset({kinds.INFO}), authors=frozenset(authors), limit=len(authors)
+        )
         reader = RelayConnection(
             self.url,
             subscriptions=lambda: {"0": [wanted]},
@@ -184,6 +194,7 @@ class Relay:
             auth_keys=lambda: self._keypairs(authors),
             route=self._route,
             keeps_up=False,
+            public_url=self._public_url,
             now=self._terms.clock,
         )
         running = asyncio.create_task(reader.run())

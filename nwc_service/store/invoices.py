@@ -1,7 +1,7 @@
 """Incoming invoices, the receipts that credit them, and the streams that report them."""
 
 from nwc_service.store.database import Row, Tx
-from nwc_service.store.payments import made_by
+from nwc_service.store.payments import made_by, with_invoice
 from nwc_service.wallet.invoice import Invoice, InvoiceState, Resolution
 from nwc_service.wallet.units import (
     AccountId,
@@ -168,14 +168,16 @@ async def of_account(
     account_id: AccountId,
     payment_hash: PaymentHash,
     connection_id: ConnectionId | None,
+    invoice: str | None = None,
 ) -> Invoice | None:
-    """Of this account; of one connection only where given."""
+    """Of this account; of one connection, and with this very invoice, only where given."""
     row = await tx.one(
         f"{_INVOICE} WHERE account_id = :account_id AND payment_hash = :payment_hash"
-        f"{made_by(connection_id)}",
+        f"{made_by(connection_id)}{with_invoice(invoice)}",
         account_id=account_id,
         payment_hash=payment_hash,
         connection_id=connection_id,
+        invoice=invoice,
     )
     return from_row(row) if row else None
 

@@ -88,6 +88,14 @@ async def of_invoice(tx: Tx, invoice: Invoice) -> MadeOffer | None:
     return None if invoice.offer_id is None else await offer(tx, invoice.offer_id)
 
 
+async def beside_invoice(tx: Tx, request_id: str) -> MadeOffer | None:
+    """The offer that may be given out beside the invoice of the same request."""
+    row = await tx.one(
+        f"{_OFFER} WHERE request_id = :request_id AND state = 'ACTIVE'", request_id=request_id
+    )
+    return _from_row(row) if row else None
+
+
 async def payable_inside(tx: Tx, offer: str) -> MadeOffer | None:
     """The offer with this string, where the ledger may settle its payments.
 

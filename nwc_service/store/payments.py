@@ -237,21 +237,29 @@ def made_by(connection_id: ConnectionId | None) -> str:
     return "" if connection_id is None else " AND connection_id = :connection_id"
 
 
+def with_invoice(invoice: str | None) -> str:
+    """The condition that narrows the rows of a hash to this very invoice's, where given."""
+    return "" if invoice is None else " AND invoice = :invoice"
+
+
 async def of_account(
     tx: Tx,
     *,
     account_id: AccountId,
     payment_hash: PaymentHash,
     connection_id: ConnectionId | None,
+    invoice: str | None = None,
 ) -> Payment | None:
-    """The newest of this hash that the account made; of one connection only where given."""
+    """The newest of this hash that the account made; of one connection, and of one invoice,
+    only where given."""
     row = await tx.one(
         f"{_PAYMENT} WHERE account_id = :account_id AND payment_hash = :payment_hash"
-        f"{made_by(connection_id)}"
+        f"{made_by(connection_id)}{with_invoice(invoice)}"
         " ORDER BY created_at DESC, payment_id DESC LIMIT 1",
         account_id=account_id,
         payment_hash=payment_hash,
         connection_id=connection_id,
+        invoice=invoice,
     )
     return from_row(row) if row else None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import DEFAULT_ENCRYPTION, NotificationType
+from nwc_service.wallet import bolt11
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState, Proof, ProofKind
 from nwc_service.wallet.units import (
@@ -30,6 +31,21 @@ BOB = AccountId("bob")
 
 def hash_of(preimage: str) -> PaymentHash:
     return PaymentHash(sha256(bytes.fromhex(preimage)).hexdigest())
+
+
+def same_hash_as(invoice: str, *, amount_msat: int) -> str:
+    """What anybody can make who has seen an invoice: its payment hash, over another amount."""
+    seen = bolt11.decode(invoice)
+    return bolt11.encode(
+        network=seen.network,
+        amount_msat=Msat(amount_msat),
+        payment_hash=seen.payment_hash,
+        payment_secret="44" * 32,
+        description="forged",
+        created_at=seen.created_at,
+        expiry_s=seen.expiry_s,
+        secret_key=b"\x66" * 32,
+    )
 
 
 _PAYMENT = Payment(

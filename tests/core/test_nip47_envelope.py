@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import nostr_sdk
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from nwc_service.nip47 import kinds
 from nwc_service.nip47.envelope import (
     ENTROPY_BYTES,
+    USUAL_SHAPE,
     BadEnvelope,
     Channel,
     Request,
+    Shape,
     error_payload,
     named_encryption,
     notification_payload,
@@ -341,6 +344,37 @@ def test_an_error_has_its_code_and_message_and_no_result() -> None:
     assert payload == (
         '{"result_type":"pay_invoice","error":{"code":"OTHER","message":"amount: too small"}}'
     )
+
+
+SUCCESS = '{"result_type":"m","error":null,"result":{"balance":5}}'
+ERROR = '{"result_type":"m","error":{"code":"OTHER","message":"no"}}'
+
+
+@pytest.mark.parametrize(
+    ("shape", "success", "error"),
+    [
+        pytest.param(USUAL_SHAPE, SUCCESS, ERROR, id="usual"),
+        pytest.param(
+            replace(USUAL_SHAPE, null_result_on_error=True),
+            SUCCESS,
+            ERROR[:-1] + ',"result":null}',
+            id="snstr",
+        ),
+        pytest.param(
+            replace(USUAL_SHAPE, null_error_on_success=False),
+            '{"result_type":"m","result":{"balance":5}}',
+            ERROR,
+            id="older-dart-ndk",
+        ),
+    ],
+)
+def test_the_null_of_either_outcome_can_be_switched(
+    shape: Shape, success: str, error: str
+) -> None:
+    refusal = RequestError(ErrorCode.OTHER, "no")
+
+    assert shape.of(result_payload("m", {"balance": 5})) == success
+    assert shape.of(error_payload("m", refusal)) == error
 
 
 def test_a_response_is_the_same_event_for_whoever_parses_it() -> None:

@@ -24,6 +24,17 @@ def test_notifications_are_marked_beside_the_methods() -> None:
     assert info.content(connection, METHODS) == "pay_invoice get_info notifications"
 
 
+def test_notifications_that_cannot_come_are_marked_nowhere() -> None:
+    """Without NWC-03 there is no hold invoice to be accepted."""
+    connection = a_connection(notifications=frozenset({NotificationType.HOLD_INVOICE_ACCEPTED}))
+
+    assert info.content(connection, METHODS) == "pay_invoice get_info"
+    assert info.extensions(connection, METHODS) == ["06"]
+    assert "notifications" not in [name for name, *_ in info.tags(connection, METHODS)]
+    assert info.content(connection, ["make_hold_invoice"]).endswith(" notifications")
+    assert "02" in info.extensions(connection, ["make_hold_invoice"])
+
+
 def test_every_list_is_one_string() -> None:
     """NIP-47: "the info event SHOULD contain a `notifications` tag with the supported
     notification types space-separated". NWC-02: "the NWC info event SHOULD contain a

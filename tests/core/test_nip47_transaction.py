@@ -18,6 +18,7 @@ from tests.core.samples import (
 )
 
 FIELDS = {
+    "transaction_id": str,
     "type": str,
     "state": str,
     "invoice": str,
@@ -154,6 +155,7 @@ def test_a_settled_payment_in_full() -> None:
     row = transaction.from_payment(a_settled_payment(metadata='{"comment":"tea"}'))
 
     assert row == {
+        "transaction_id": "payment",
         "type": "outgoing",
         "state": "settled",
         "invoice": "lnbcrt1payment",

@@ -1,19 +1,22 @@
 """nwc-service connection …, as scripts rely on it."""
 
+import json
 import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from nwc_service.announcer import UNTAKEN
 from nwc_service.nostr.keys import Keypair
 from tests.clients.local_relay import local_relay
 from tests.clients.raw import ConnectionUri
 from tests.e2e.conftest import Cli
-from tests.e2e.service import ServiceProcess
+from tests.e2e.service import ServiceProcess, service_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -80,7 +83,7 @@ async def test_a_connection_by_default_may_do_everything_without_limits(
 ) -> None:
     created = await create.json()
 
-    assert list(created) == [*KEYS, "uri"]
+    assert list(created) == [*KEYS, "uri", "warnings"]
     assert created["account"] == account
     assert created["app"] == "an app"
     assert created["scopes"] == FULL
@@ -134,6 +137,24 @@ async def test_the_uri_is_shown_at_creation_only_and_the_secret_kept_nowhere(
         kept = path.read_bytes()
         assert secret.encode() not in kept, path.name
         assert bytes.fromhex(secret) not in kept, path.name
+
+
+async def test_a_connection_that_no_relay_shows_yet_is_made_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    """The URI is good once a relay is back; until then the app finds no info event."""
+    async with service_process(tmp_path, NWC_RELAYS="ws://127.0.0.1:1") as service:
+        await service.create_account("main")
+        command = ("connection", "create", "--account", "main", "--app", "an app")
+        as_text = await Cli(tmp_path).run(*command)
+        as_json = await Cli(tmp_path).run(*command, "--json")
+        by_api = await service.call("POST", "connections", account="main", app="an app")
+
+    said = f"nwc-service: warning: {UNTAKEN}\n"
+    assert by_api["warnings"] == json.loads(as_json.stdout)["warnings"] == [UNTAKEN]
+    assert [(done.code, done.stderr) for done in (as_text, as_json)] == [(0, said)] * 2
+    assert "warning" not in as_text.stdout
+    assert "nostr+walletconnect://" in as_text.stdout
 
 
 async def test_a_client_that_made_its_own_key_gets_no_uri(create: Creator) -> None:

@@ -8,6 +8,7 @@ from asyncio import create_subprocess_exec, sleep, timeout
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from secrets import token_bytes, token_hex
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -19,7 +20,8 @@ import pytest_asyncio
 from nwc_service.nostr.keys import Keypair
 from tests.clients.raw import ConnectionUri, raw_client
 from tests.e2e.conftest import Cli, only_ours
-from tests.e2e.service import PROGRAM, START_TIMEOUT_S, ServiceProcess
+from tests.e2e.service import PROGRAM, START_TIMEOUT_S, ServiceProcess, service_process
+from tests.relay.small_relay import SmallRelay, small_relay
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -225,6 +227,25 @@ async def test_the_user_is_sent_back_with_what_the_app_needs(
     }
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["its-own", "its-public-name"])
+async def test_a_relay_of_the_operator_may_be_named_wherever_it_is(
+    tmp_path: Path, host: str
+) -> None:
+    """ "Relays that the operator configured are exempt", whichever of its names the app took
+    from a URI, and however the operator wrote it."""
+    async with small_relay(SmallRelay()) as own:
+        public_url = own.url.replace("127.0.0.1", "localhost")
+        async with service_process(
+            tmp_path, NWC_RELAYS=f"{own.url}/", NWC_PUBLIC_RELAY_URL=f"{public_url}/"
+        ) as service:
+            await service.create_account("main")
+            app = App(own.url.replace("127.0.0.1", host))
+            granted = await accept(service, app, "main")
+
+    assert granted["relays"] == [app.relay]
+    assert granted["wallet_pubkey"] in own.infos
+
+
 async def test_an_app_that_wants_an_account_to_itself_gets_one_that_nobody_uses(
     service: ServiceProcess, relay: str, account: str
 ) -> None:
@@ -253,6 +274,61 @@ async def test_the_older_form_without_methods_leaves_them_to_the_operator(
     assert granted["budget"]["limit_msat"] == 5
 
 
+LIMITED = {
+    "internal_only": True,
+    "destinations": ["02" + "ab" * 32],
+    "encryption": "nip44_v2",
+    "expires_in_s": 3600,
+    "max_payment_msat": 7,
+}
+
+
+@pytest.mark.parametrize("kind", ["walletauth", "deep-link"])
+async def test_it_can_be_limited_as_any_connection(
+    kind: str, service: ServiceProcess, relay: str, account: str
+) -> None:
+    link, scopes = App(relay).link, {}
+    if kind == "deep-link":
+        link, scopes = deep_link(callback=CALLBACK), {"scopes": "full"}
+    asked_at = int(time.time())
+
+    granted = await service.call(
+        "POST", "links/accept", link=link, account=account, **scopes, **LIMITED
+    )
+
+    assert granted["internal_only"] is True
+    assert granted["destinations"] == LIMITED["destinations"]
+    assert granted["encryption"] == ["nip44_v2"]
+    assert granted["max_payment_msat"] == 7
+    assert asked_at + 3600 <= granted["expires_at"] <= int(time.time()) + 3600
+
+
+async def test_the_command_line_has_the_same_limits(cli: Cli, app: App, account: str) -> None:
+    granted = await cli.json(
+        *("connection", "link", app.link, "--yes", "--account", account, "--internal-only"),
+        *("--destination", "02" + "ab" * 32, "--destination", "03" + "ab" * 32),
+        *("--encryption", "nip44_v2", "--expires-in", "1h"),
+    )
+
+    assert granted["internal_only"] is True
+    assert granted["destinations"] == ["02" + "ab" * 32, "03" + "ab" * 32]
+    assert granted["encryption"] == ["nip44_v2"]
+    assert granted["expires_at"] - int(time.time()) in range(3500, 3601)
+
+
+@pytest.mark.parametrize(("asked_s", "ends_s"), [(60, 60), (7200, 3600)])
+async def test_of_the_links_end_and_the_operators_the_earlier_counts(
+    asked_s: int, ends_s: int, service: ServiceProcess, relay: str, account: str
+) -> None:
+    """NWC-08 of `expires_at`: "The connection cannot be used after this date."."""
+    began_at = int(time.time())
+    app = App(relay, expires_at=began_at + asked_s)
+
+    granted = await accept(service, app, account, expires_in_s=3600)
+
+    assert began_at + ends_s <= granted["expires_at"] <= int(time.time()) + ends_s
+
+
 # --- what is refused
 
 
@@ -268,6 +344,8 @@ async def test_the_older_form_without_methods_leaves_them_to_the_operator(
         pytest.param({}, {"scopes": "full"}, "scopes", id="other-than-asked"),
         pytest.param({"max_amount": 5}, {"budget_msat": 9}, "budget", id="another-budget"),
         pytest.param({"expires_at": 1}, {}, "expires_at", id="ended-already"),
+        pytest.param({}, {"encryption": "rot13"}, "encryption", id="no-scheme"),
+        pytest.param({}, {"destination": "02ab"}, "destination", id="no-node"),
         pytest.param({"state": "12"}, {}, "state", id="guessable-state"),
         pytest.param({"relay": "ws://10.0.0.1"}, {}, "relay", id="private-relay"),
         pytest.param({"relay": "ws://[::1]:80"}, {}, "relay", id="relay-on-this-machine"),

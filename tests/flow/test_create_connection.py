@@ -103,6 +103,14 @@ async def test_the_new_app_can_do_at_once_what_it_was_granted(
     assert refused["error"]["code"] == "RESTRICTED"
 
 
+async def test_the_apps_key_may_be_written_in_upper_case(
+    world: World, maker: Client, app: App
+) -> None:
+    made = await create(world, maker, app, pubkey=app.keypair.public_key.upper())
+
+    assert made.client_pubkey == app.keypair.public_key
+
+
 async def test_it_is_announced_before_its_answer_is_published(
     world: World, maker: Client, app: App
 ) -> None:

@@ -72,6 +72,22 @@ async def test_the_clients_own_preimage_is_the_one_that_is_sent(
     assert [sent.preimage for sent in backend.keysent] == [preimage_of(1)]
 
 
+@pytest.mark.parametrize("given", [{}, {"preimage": preimage_of(1)}], ids=["alone", "twice"])
+async def test_the_preimages_own_record_says_the_preimage(
+    world: World, alice: Client, backend: ScriptedBackend, given: JsonObject
+) -> None:
+    """NIP-47's own example of pay_keysend has a record of type 5482373484; the node adds it."""
+    record = {"type": PREIMAGE_TLV, "value": preimage_of(1)}
+
+    answer = await world.call(
+        alice, "pay_keysend", params(tlv_records=[record, BOOSTAGRAM], **given)
+    )
+
+    [sent] = backend.keysent
+    assert answer["result"]["preimage"] == sent.preimage == preimage_of(1)
+    assert set(sent.tlvs) == {BOOSTAGRAM["type"]}
+
+
 async def test_the_records_are_listed_under_metadata_as_nwc_06_has_them(
     world: World, alice: Client
 ) -> None:
@@ -109,7 +125,15 @@ async def test_a_keysend_names_its_amount_and_its_payee(
         ({"amount": 0}, "amount"),
         ({"amount": 1.0}, "amount"),
         ({"preimage": "ab" * 31}, "preimage"),
-        ({"tlv_records": [{"type": PREIMAGE_TLV, "value": "00" * 32}]}, "preimage's own"),
+        ({"tlv_records": [{"type": PREIMAGE_TLV, "value": "00" * 31}]}, "preimage"),
+        ({"tlv_records": [{"type": PREIMAGE_TLV, "value": ""}]}, "preimage"),
+        (
+            {
+                "preimage": preimage_of(1),
+                "tlv_records": [{"type": PREIMAGE_TLV, "value": preimage_of(2)}],
+            },
+            "preimage",
+        ),
         ({"tlv_records": [{"type": 1, "value": "00"}]}, "tlv_records.0.type"),
         ({"tlv_records": [{"type": -1, "value": "00"}]}, "tlv_records.0.type"),
         ({"tlv_records": [{"type": 2**64, "value": "00"}]}, "tlv_records.0.type"),

@@ -85,6 +85,26 @@ async def test_an_item_without_an_id_is_named_by_its_payment_hash(
     assert set(answers(world, alice, request)) == {hash_of(preimage_of(1))}
 
 
+@pytest.mark.parametrize(
+    ("name", "is_kept"),
+    [
+        pytest.param("é" * 512, True, id="1024-bytes"),
+        pytest.param("é" * 512 + "x", False, id="1025-bytes"),
+        pytest.param("x" * 1024, True, id="1024-characters"),
+        pytest.param("x" * 1025, False, id="1025-characters"),
+    ],
+)
+async def test_an_id_that_no_relay_takes_as_a_tag_is_none(
+    world: World, alice: Client, name: str, is_kept: bool
+) -> None:
+    """strfry takes tag values of up to 1024 bytes, whatever their characters are."""
+    [item] = items(world, 1, id=name)
+
+    request = await multi_pay(world, alice, [item])
+
+    assert set(answers(world, alice, request)) == {name if is_kept else hash_of(preimage_of(1))}
+
+
 async def test_the_trouble_of_one_item_is_its_own(world: World, alice: Client) -> None:
     good, twice = items(world, 1, 2)
     bad = [
@@ -223,6 +243,7 @@ async def test_keysends_too(world: World, alice: Client, backend: ScriptedBacken
     keysends = [
         {"id": "named", "pubkey": OUTSIDE_PUBKEY, "amount": AMOUNT_MSAT},
         {"pubkey": OUTSIDE_PUBKEY, "amount": AMOUNT_MSAT},
+        {"pubkey": OUTSIDE_PUBKEY.upper(), "amount": AMOUNT_MSAT},
         {"id": "wrong", "pubkey": "02", "amount": AMOUNT_MSAT},
     ]
 
@@ -230,10 +251,10 @@ async def test_keysends_too(world: World, alice: Client, backend: ScriptedBacken
     await world.tasks.idle()
 
     told = answers(world, alice, request)
-    assert set(told) == {"named", OUTSIDE_PUBKEY, "wrong"}
+    assert set(told) == {"named", OUTSIDE_PUBKEY, OUTSIDE_PUBKEY.upper(), "wrong"}
     assert told["wrong"]["error"]["code"] == "OTHER"
-    assert len(backend.keysent) == 2
-    assert await world.money("alice") == (CREDIT_MSAT - 2 * (AMOUNT_MSAT + FEE_MSAT), 0)
+    assert [sent.destination for sent in backend.keysent] == [OUTSIDE_PUBKEY] * 3
+    assert await world.money("alice") == (CREDIT_MSAT - 3 * (AMOUNT_MSAT + FEE_MSAT), 0)
 
 
 @pytest.mark.attack("A26")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from nwc_service.backend import Failed, FailReason
+from nwc_service.nostr.event import Event
 from nwc_service.store import connections
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from tests.doubles.scripted_backend import (
@@ -183,6 +184,11 @@ async def test_a_payment_made_is_not_called_refused_once_its_connection_ends(
 # --- time
 
 
+def answers(world: World, request: Event) -> list[Event]:
+    """As often as they were published."""
+    return [event for event in world.relay.taken if event.tag_value("e") == request.id]
+
+
 @pytest.mark.attack("A26")
 @pytest.mark.parametrize(
     ("age_s", "expiration_s", "executed"),
@@ -220,6 +226,26 @@ async def test_a_payment_is_made_only_within_its_time(
     assert await world.count("request") == executed
 
 
+@pytest.mark.parametrize(
+    ("age_s", "is_told"), [(120, True), (121, True), (300, True), (301, False)]
+)
+async def test_a_copy_too_old_to_be_executed_is_told_what_became_of_it(
+    world: World, alice: Client, backend: ScriptedBackend, age_s: int, is_told: bool
+) -> None:
+    """protocol.md 3.5: "on redelivery of a completed id re-publish the stored response event".
+    Staleness stops execution; an answer that exists is given for as long as a read would be."""
+    event = world.pay(alice, an_invoice(world))
+    await world.tasks.idle()
+    [answer] = answers(world, event)
+    world.clock.advance(age_s)
+
+    world.deliver(event, repeated=True)
+    await world.tasks.idle()
+
+    assert answers(world, event) == [answer] * (2 if is_told else 1)
+    assert len(backend.sent) == 1
+
+
 @pytest.mark.parametrize("expiration", ["", "-1", "1e12", "９９９９９９９９９９", "soon"])
 async def test_an_expiration_that_is_no_time_has_passed(
     world: World, alice: Client, backend: ScriptedBackend, expiration: str
@@ -253,10 +279,10 @@ async def test_after_a_restart_the_same_event_gets_the_same_bytes(
     async with start() as world:
         world.deliver(event)
         await world.tasks.idle()
-        answers = [e.to_json() for e in world.relay.taken if e.tag_value("e") == event.id]
+        texts = [answer.to_json() for answer in answers(world, event)]
 
-    assert len(answers) == 2
-    assert len(set(answers)) == 1
+    assert len(texts) == 2
+    assert len(set(texts)) == 1
     assert len(backend.sent) == 1
 
 

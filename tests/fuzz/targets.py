@@ -25,6 +25,7 @@ from nwc_service.nip47 import deeplink, envelope, link, strict_json, uri, wallet
 from nwc_service.nostr import event, keys, nip04, nip44, relay_session
 from nwc_service.nostr import filter as filters
 from nwc_service.nostr.event import Event
+from nwc_service.relay.connection import MAX_FRAME_BYTES
 from nwc_service.wallet import address, bech32, bip321, bolt11, bolt12, tlv, uri_query
 from nwc_service.wallet.bolt11 import Bolt11
 from nwc_service.wallet.bolt12 import Offer
@@ -81,7 +82,7 @@ def embedded_frame(data: bytes) -> list[str]:
     hub = Hub(
         RelayLimits(),
         is_party=lambda client, wallet: True,
-        on_request=lambda request: None,
+        on_request=lambda request: True,
         require_auth=False,
         now=lambda: 1_800_000_000,
     )
@@ -237,7 +238,7 @@ _OFFER = (b"lno1", b"LNO1", b"+", b"+ \n", b"pg", b"qgs", b"zcss")
 _TLV = (b"\x02\x20", b"\x06\x03USD", b"\x08\x01\x01", b"\x0a\x00", b"\x10\x45", b"\x16\x21\x02",
         b"\xfd\x00\xfd", b"\xfe\x3b\x9a\xca\x01", b"\xff" * 9)  # fmt: skip
 
-FRAME_BYTES = 131_072
+FRAME_BYTES = MAX_FRAME_BYTES
 CONTENT_BYTES = envelope.MAX_CONTENT_CHARS
 PLAINTEXT_BYTES = CONTENT_BYTES * 3 // 4
 
@@ -255,7 +256,7 @@ TARGETS: Mapping[str, Target] = {
         check=are_frames,
         modules=(embedded_session, event, filters),
         tokens=_FRAME + _JSON + _HEX + _EVENT + _FILTER,
-        max_bytes=FRAME_BYTES,
+        max_bytes=RelayLimits().frame_bytes,
     ),
     "event": Target(
         read=nostr_event,

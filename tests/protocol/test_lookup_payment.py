@@ -12,11 +12,18 @@ from nwc_service.backend import Cap
 from nwc_service.methods import announced
 from nwc_service.nip47 import info
 from nwc_service.store import invoices, payments
-from nwc_service.wallet import bolt11
+from nwc_service.wallet import bip321, bolt11
+from nwc_service.wallet.bolt11 import Bolt11
 from nwc_service.wallet.invoice import InvoiceState
 from nwc_service.wallet.payment import PaymentState, Proof, ProofKind
 from tests.clients.client import JsonObject
-from tests.core.samples import a_payment, a_settled_payment, an_invoice, hash_of
+from tests.core.samples import (
+    a_payment,
+    a_settled_payment,
+    an_invoice,
+    hash_of,
+    same_hash_as,
+)
 from tests.protocol.wallet import Client, WalletInProcess, wallet_in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -42,6 +49,11 @@ async def look(client: Client, **selector: object) -> JsonObject:
 
 async def by_offer(client: Client, **lookup: object) -> JsonObject:
     return await look(client, payment_type="bolt12", lookup=lookup)
+
+
+def invoice_in(uri: str) -> str:
+    [invoice] = [each for each in bip321.parse(uri).instructions if isinstance(each, Bolt11)]
+    return invoice.invoice
 
 
 async def offer_of(client: Client, **params: object) -> JsonObject:
@@ -80,7 +92,7 @@ async def test_an_invoice_is_one_record_by_whatever_form(client: Client) -> None
     marked optional are REQUIRED"; "`payment_hash` is REQUIRED. `invoice` SHOULD be returned
     when retained by the wallet"."""
     uri = (await client.request("receive", {"amount": 5_000, "description": "tea"})).result
-    invoice = uri["bip321"].removeprefix("bitcoin:?lightning=")
+    invoice = invoice_in(uri["bip321"])
     read = bolt11.decode(invoice)
 
     record = await look(client, transaction_id=uri["transaction_id"])
@@ -104,6 +116,24 @@ async def test_an_invoice_is_one_record_by_whatever_form(client: Client) -> None
     assert await look(client, invoice=invoice.upper(), payment_hash=read.payment_hash) == record
 
 
+async def test_another_invoice_of_the_same_hash_is_not_found(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NWC-09: "If both are present, they MUST identify the same BOLT11 invoice."."""
+    made = await client.invoice(1_000)
+    paid = await wallet.outside_invoice()
+    await client.pay(paid)
+
+    for own in (made, paid):
+        forged = same_hash_as(own, amount_msat=900_000)
+        payment_hash = bolt11.decode(own).payment_hash
+
+        assert (await look(client, invoice=own))["details"]["invoice"] == own
+        assert (await look(client, invoice=forged))["code"] == "NOT_FOUND"
+        both = await look(client, invoice=forged, payment_hash=payment_hash)
+        assert both["code"] == "NOT_FOUND"
+
+
 async def test_a_payment_is_found_by_the_transaction_that_pay_named(
     client: Client, wallet: WalletInProcess
 ) -> None:
@@ -123,6 +153,24 @@ async def test_a_payment_is_found_by_the_transaction_that_pay_named(
     assert (record["fees_paid"], record["settled_at"]) == (1_000, paid["settled_at"])
     assert record["details"]["preimage"] == paid["preimage"]
     assert await look(client, invoice=invoice) == record
+
+
+async def test_a_record_is_found_by_the_transaction_id_of_any_answer(client: Client) -> None:
+    """NWC-09: "`transaction_id` MUST be stable within the wallet service and MUST identify the
+    same payment in responses from other NWC methods". With it a client that is told
+    MULTIPLE_MATCHES asks again."""
+    made = (await client.request("make_invoice", {"amount": 1_000})).result
+    one = {"payment_hash": made["payment_hash"]}
+
+    looked_up = (await client.request("lookup_invoice", one)).result
+    [listed] = await client.transactions(unpaid=True)
+    record = await look(client, transaction_id=made["transaction_id"])
+
+    assert looked_up["transaction_id"] == listed["transaction_id"] == made["transaction_id"]
+    assert (record["transaction_id"], record["details"]["payment_hash"]) == (
+        made["transaction_id"],
+        made["payment_hash"],
+    )
 
 
 async def test_a_payment_that_was_received_through_an_offer(
@@ -247,6 +295,11 @@ async def test_both_sides_of_a_payment_to_oneself_are_told_apart(client: Client)
     sent = await look(client, transaction_id=paid["transaction_id"])
 
     assert both["code"] == "MULTIPLE_MATCHES"
+    listed = {row["type"]: row["transaction_id"] for row in await client.transactions()}
+    assert listed == {
+        "incoming": made["transaction_id"],
+        "outgoing": paid["transaction_id"],
+    }
     assert (mine["type"], sent["type"]) == ("incoming", "outgoing")
 
 
@@ -304,7 +357,7 @@ async def test_another_accounts_records_are_as_if_they_were_not(
     payment visible to this connection matches the selector"."""
     other = await wallet.connect()
     uri = (await other.request("receive", {"amount": 5_000})).result
-    invoice = uri["bip321"].removeprefix("bitcoin:?lightning=")
+    invoice = invoice_in(uri["bip321"])
     offer = await offer_of(other)
     paid = await pay_offer(other, offer, 1_000)
 
@@ -430,7 +483,7 @@ async def test_what_the_node_never_made_is_no_record(client: Client) -> None:
         pytest.param({"payment_type": "bolt12", "lookup": {"offer_id": "x"}}, id="no-id"),
         pytest.param({"payment_type": "bolt12", "lookup": []}, id="no-object"),
         pytest.param({"payment_type": "bolt11", "lookup": {"payment_hash": HASH}}, id="bolt11"),
-        pytest.param({"payment_hash": HASH.upper()}, id="upper-case"),
+        pytest.param({"payment_hash": "xy" * 32}, id="not-hex"),
         pytest.param({"invoice": "lnbcrt1x"}, id="no-invoice"),
         pytest.param({"transaction_id": 1}, id="no-text"),
     ],
@@ -455,7 +508,7 @@ async def test_a_hash_that_is_not_the_invoices_is_refused(client: Client) -> Non
     assert found["code"] == "BAD_REQUEST"
 
 
-@pytest.mark.parametrize("payment_type", ["ark", "onchain", "", "BOLT12"])
+@pytest.mark.parametrize("payment_type", ["ark", "onchain", "BOLT12"])
 async def test_other_types_are_not_supported(client: Client, payment_type: str) -> None:
     """NWC-09: "`UNSUPPORTED_PAYMENT_TYPE`: The wallet does not support the requested
     `payment_type` for this connection."."""

@@ -1,6 +1,7 @@
 """make_invoice: a real invoice of the node, in the shape of a Transaction."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ async def test_an_invoice_is_what_was_asked_for(client: Client) -> None:
     assert (decoded.amount_msat, decoded.description) == (123_456, "Tee ☕")
     assert (decoded.expiry_s, decoded.network) == (600, "regtest")
     assert abs(decoded.created_at - now()) < 10
+    assert re.fullmatch(r"[0-9a-f]{32}", result.pop("transaction_id"))
     assert result == {
         "type": "incoming",
         "state": "pending",

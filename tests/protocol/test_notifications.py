@@ -8,6 +8,7 @@ from tests.protocol.wallet import Client, WalletInProcess
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 FIELDS = {
+    "transaction_id",
     "type",
     "state",
     "invoice",

@@ -2,12 +2,13 @@
 unusual is accepted."""
 
 import json
+from secrets import token_hex
 from typing import Any
 
 import pytest
 
 from nwc_service.wallet.units import MAX_MSAT
-from tests.protocol.wallet import Client
+from tests.protocol.wallet import Client, WalletInProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -42,10 +43,9 @@ NOT_TEXT = {
 }
 NOT_HASHES = {
     "a-number": 7777,
-    "empty": "",
     "too-short": HASH[:-1],
     "too-long": HASH + "a",
-    "upper-case": HASH.upper(),
+    "of-spaces": " " * 64,
     "not-hex": "xy" * 32,
     "with-a-newline": HASH + "\n",
 }
@@ -57,8 +57,8 @@ WRONG: dict[tuple[str, str], dict[str, object]] = {
     ("make_invoice", "amount"): NOT_AMOUNTS | {"null": None},
     ("make_invoice", "description"): NOT_TEXT | {"of-640-bytes": "é" * 320},
     ("make_invoice", "description_hash"): NOT_HASHES,
-    ("make_invoice", "expiry"): NOT_WHOLE | {"zero": 0, "above-a-year": 365 * 86_400 + 1},
-    ("make_invoice", "metadata"): NOT_OBJECTS,
+    ("make_invoice", "expiry"): NOT_WHOLE | {"empty": "", "above-a-year": 365 * 86_400 + 1},
+    ("make_invoice", "metadata"): NOT_OBJECTS | {"empty": ""},
     ("pay_invoice", "invoice"): NOT_TEXT
     | {"null": None, "empty": "", "not-an-invoice": CANARY, "too-long": CANARY * 2000},
     ("pay_invoice", "amount"): NOT_AMOUNTS,
@@ -206,6 +206,66 @@ async def test_what_is_merely_unusual_is_accepted(
     opened = await client.request(method, params)
 
     assert opened.payload["error"] is None
+
+
+EMPTY: dict[str, tuple[str, dict[str, Any]]] = {
+    "no-description-hash": ("make_invoice", {"amount": 1, "description_hash": ""}),
+    "no-expiry": ("make_invoice", {"amount": 1, "expiry": 0}),
+    "no-expiry-of-a-hold-invoice": ("make_hold_invoice", {"amount": 1, "expiry": 0}),
+    "no-type": ("list_transactions", {"type": ""}),
+    "no-issuer": ("make_offer", {"issuer": ""}),
+    "no-invoice-beside-a-hash": ("lookup_invoice", {"payment_hash": HASH, "invoice": ""}),
+    "no-hash-to-look-up": ("lookup_invoice", {"payment_hash": ""}),
+    "no-transaction": ("lookup_payment", {"payment_hash": HASH, "transaction_id": ""}),
+    "no-offer": (
+        "lookup_payment",
+        {"payment_type": "bolt12", "lookup": {"payment_hash": HASH, "offer_id": ""}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "params"), EMPTY.values(), ids=EMPTY)
+async def test_what_is_optional_and_empty_counts_as_absent(
+    method: str, params: dict[str, Any], client: Client
+) -> None:
+    opened = await client.request(method, params | own_hash(method))
+    bare = await client.request(method, without_empty(params) | own_hash(method))
+
+    assert opened.error_code == bare.error_code
+    if opened.error_code is None:
+        assert set(opened.result) == set(bare.result)
+
+
+def own_hash(method: str) -> dict[str, Any]:
+    return {"payment_hash": token_hex(32)} if method == "make_hold_invoice" else {}
+
+
+def without_empty(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: without_empty(value) if isinstance(value, dict) else value
+        for name, value in params.items()
+        if value != "" and (name, value) != ("expiry", 0)
+    }
+
+
+@pytest.mark.parametrize("field", ["payment_hash", "description_hash", "preimage", "pubkey"])
+async def test_hex_may_be_written_in_upper_case(
+    field: str, client: Client, wallet: WalletInProcess
+) -> None:
+    node = str(wallet.backend.books.outside_pubkey)
+    preimage = token_hex(32)
+    keysend = {"amount": 1_000, "pubkey": node, "preimage": preimage}
+    method, params = {
+        "payment_hash": ("make_hold_invoice", {"amount": 1, "payment_hash": token_hex(32)}),
+        "description_hash": ("make_invoice", {"amount": 1, "description_hash": HASH}),
+        "preimage": ("pay_keysend", keysend),
+        "pubkey": ("pay_keysend", keysend),
+    }[field]
+
+    opened = await client.request(method, params | {field: str(params[field]).upper()})
+
+    assert opened.payload["error"] is None
+    assert opened.result.get(field, params[field]) == params[field]
 
 
 @pytest.mark.attack("A6")

@@ -1,4 +1,5 @@
-"""receive (NWC-321): a BIP-321 URI for a payer, with an invoice of this account in it."""
+"""receive (NWC-321): a BIP-321 URI for a payer, with an invoice of this account in it and,
+where the node makes them, an offer."""
 
 import asyncio
 
@@ -7,6 +8,7 @@ import pytest
 from nwc_service.backend import Cap
 from nwc_service.wallet import bip321
 from nwc_service.wallet.bolt11 import Bolt11
+from nwc_service.wallet.bolt12 import Offer
 from tests.clients.client import JsonObject
 from tests.protocol.wallet import PLENTY_MSAT, Client, WalletInProcess
 
@@ -18,9 +20,12 @@ async def receive(client: Client, **params: object) -> JsonObject:
 
 
 def invoice_in(result: JsonObject) -> Bolt11:
-    [instruction] = bip321.parse(result["bip321"]).instructions
-    assert isinstance(instruction, Bolt11)
-    return instruction
+    [invoice] = [each for each in instructions(result) if isinstance(each, Bolt11)]
+    return invoice
+
+
+def instructions(result: JsonObject) -> tuple[bip321.Instruction, ...]:
+    return bip321.parse(result["bip321"]).instructions
 
 
 async def test_the_uri_has_an_invoice_as_asked_for(client: Client) -> None:
@@ -35,6 +40,51 @@ async def test_the_uri_has_an_invoice_as_asked_for(client: Client) -> None:
     invoice = invoice_in(result)
     assert (invoice.amount_msat, invoice.description) == (123_001, "tea ☕")
     assert invoice.network == "regtest"
+
+
+async def test_the_uri_has_an_offer_of_the_same_terms_beside_it(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NWC-321: "If `description` is present, the wallet service MUST include it in each
+    selected instruction that supports descriptions."; "Each instruction MUST use the wallet
+    service Bitcoin network."."""
+    result = await receive(client, amount=123_001, description="tea ☕", metadata={"n": 1})
+
+    invoice, offer = instructions(result)
+    assert isinstance(offer, Offer)
+    assert isinstance(invoice, Bolt11)
+    assert (offer.amount_msat, offer.description) == (123_001, "tea ☕")
+    assert "regtest" in offer.networks
+    assert offer.expires_at == invoice.expires_at
+
+    await wallet.outside("pay-offer", offer=offer.offer)
+    while not (rows := await client.transactions(type="incoming")):
+        await asyncio.sleep(0.05)
+
+    assert [(row["amount"], row["metadata"]) for row in rows] == [(123_001, {"n": 1})]
+    assert await client.balance_msat() == PLENTY_MSAT + 123_001
+
+
+@pytest.mark.parametrize(
+    ("params", "caps"),
+    [
+        pytest.param({"description": "tea"}, Cap.BOLT12_RECEIVE, id="a-node-without-offers"),
+        # "BOLT12 requires an amount-bearing offer to describe the purpose" (NWC-12).
+        pytest.param({"amount": 1_000}, Cap(0), id="an-amount-without-a-description"),
+    ],
+)
+async def test_where_there_can_be_no_offer_there_is_an_invoice(
+    client: Client,
+    wallet: WalletInProcess,
+    params: JsonObject,
+    caps: Cap,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wallet.backend, "caps", wallet.backend.caps & ~caps)
+
+    [instruction] = instructions(await receive(client, **params))
+
+    assert isinstance(instruction, Bolt11)
 
 
 @pytest.mark.parametrize("params", [{}, {"amount": None}], ids=["absent", "null"])

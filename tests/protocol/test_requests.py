@@ -1,6 +1,8 @@
 """What comes before any method: who asks, what it may do, how it is encrypted, and whether it
 is a request at all."""
 
+from pathlib import Path
+
 import pytest
 
 from nwc_service.methods import METHODS
@@ -8,7 +10,7 @@ from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.keys import Keypair
 from tests.clients.conversation import NIP04, NIP44_V2, Conversation
-from tests.protocol.wallet import Client, WalletInProcess, now
+from tests.protocol.wallet import Client, WalletInProcess, now, wallet_in_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -80,6 +82,33 @@ async def test_keys_on_success_and_error(method: str, client: Client) -> None:
     else:
         assert list(opened.payload) == ["result_type", "error"]
         assert list(opened.payload["error"]) == ["code", "message"]
+
+
+async def test_the_nulls_of_success_and_error_can_be_switched(tmp_path: Path) -> None:
+    """snstr drops an error without a null result, older Dart NDK a success with a null
+    error."""
+    config = tmp_path / "nwc.toml"
+    config.write_text(
+        "[responses]\nnull_error_on_success = false\nnull_result_on_error = true\n"
+    )
+
+    async with wallet_in_process(tmp_path, config=config) as switched:
+        client = await switched.connect()
+        read, made, unread, unmade = [
+            (await client.request(method, params)).payload
+            for method, params in [
+                ("get_balance", {}),
+                ("make_invoice", {"amount": 1_000}),
+                ("lookup_invoice", {}),
+                ("make_invoice", {"amount": 0}),
+            ]
+        ]
+
+    assert [list(each) for each in (read, made)] == [["result_type", "result"]] * 2
+    for each in (unread, unmade):
+        assert list(each) == ["result_type", "error", "result"]
+        assert each["result"] is None
+        assert each["error"]["code"] == "OTHER"
 
 
 @pytest.mark.parametrize("ahead_s", [0, 30, 55])

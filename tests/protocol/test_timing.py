@@ -1,5 +1,7 @@
 """How old a request may be, what its `expiration` says, and what comes twice."""
 
+import asyncio
+
 import pytest
 
 from nwc_service.nostr.event import Event
@@ -210,6 +212,22 @@ async def test_too_many_requests_are_told_rate_limited_at_a_bounded_rate(
 
 
 @pytest.mark.attack("A28")
+async def test_a_read_that_was_dropped_for_its_rate_is_answered_when_it_comes_again(
+    client: Client,
+) -> None:
+    requests = [client.build_request("get_balance") for _ in range(300)]
+    for request in requests:
+        await client.send_event(request)
+    await client.wallet.idle()
+    dropped = next(request for request in requests if not codes_of(client, request))
+    await asyncio.sleep(0.2)  # there is room for some again
+
+    await client.answers(dropped)
+
+    assert codes_of(client, dropped) == [None]
+
+
+@pytest.mark.attack("A28")
 async def test_one_who_is_limited_limits_nobody_else(
     client: Client, wallet: WalletInProcess
 ) -> None:
@@ -227,8 +245,9 @@ async def test_a_payment_refused_for_its_rate_is_never_paid(
 ) -> None:
     invoice = await wallet.outside_invoice(100_000)
     request = client.build_request("pay_invoice", {"invoice": invoice})
-    for _ in range(100):  # as many as one connection may send at once
-        wallet.submit(client.build_request("get_balance"))
+    # As many as one connection may send at once, so fast that no room comes back meanwhile.
+    for event in [client.build_request("get_balance") for _ in range(100)]:
+        wallet.submit(event)
 
     await client.answers(request)
     await client.answers(request)

@@ -11,15 +11,17 @@ import pytest
 from nwc_service.methods.list_transactions import MAX_LIMIT
 from nwc_service.nip47.envelope import result_payload
 from nwc_service.store import invoices, payments
+from nwc_service.wallet import bolt11
 from nwc_service.wallet.invoice import InvoiceState
 from tests.clients.client import JsonObject
 from tests.clients.conversation import NIP04, NIP44_V2
-from tests.core.samples import a_settled_payment, an_invoice, hash_of
+from tests.core.samples import a_settled_payment, an_invoice, hash_of, same_hash_as
 from tests.protocol.wallet import Client, WalletInProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 STRINGS = {
+    "transaction_id",
     "type",
     "state",
     "invoice",
@@ -72,6 +74,24 @@ async def test_a_hash_that_is_not_the_invoices_is_refused(client: Client) -> Non
 
     assert error["code"] == "OTHER"
     assert error["message"].startswith("payment_hash: ")
+
+
+async def test_another_invoice_of_the_same_hash_is_not_found(
+    client: Client, wallet: WalletInProcess
+) -> None:
+    """NIP-47: "`NOT_FOUND`: The invoice could not be found by the given parameters"."""
+    made = await client.invoice(1_000)
+    paid = await wallet.outside_invoice()
+    await client.pay(paid)
+
+    for own in (made, paid):
+        forged = same_hash_as(own, amount_msat=900_000)
+        payment_hash = bolt11.decode(own).payment_hash
+
+        assert (await lookup(client, invoice=own))["invoice"] == own
+        assert (await lookup(client, invoice=forged))["code"] == "NOT_FOUND"
+        both = await lookup(client, invoice=forged, payment_hash=payment_hash)
+        assert both["code"] == "NOT_FOUND"
 
 
 async def test_an_invoice_is_settled_once_paid(client: Client, wallet: WalletInProcess) -> None:

@@ -33,10 +33,10 @@ PLENTY_MSAT = 100_000_000
 
 @asynccontextmanager
 async def wallet_in_process(
-    data_dir: Path, **environment: str
+    data_dir: Path, *, config: Path | None = None, **environment: str
 ) -> AsyncIterator["WalletInProcess"]:
     """As `app.running`, without relays and admin API."""
-    settings = load_settings(data_dir=data_dir, environment=environment)
+    settings = load_settings(file=config, data_dir=data_dir, environment=environment)
     async with AsyncExitStack() as stack:
         wallet = WalletInProcess(await open_edges(settings, stack))
         await wallet.start()
@@ -206,10 +206,10 @@ class WalletInProcess:
         return await self.db.read(audit)
 
     def submit(self, event: Event) -> None:
-        """As the pool does: it tells whether an event was handed over before."""
+        """As the pool does: it tells whether an event was taken before."""
         repeated = event.id in self._seen
-        self._seen.add(event.id)
-        self._flow.dispatcher.submit(event, repeated)
+        if self._flow.dispatcher.submit(event, repeated):
+            self._seen.add(event.id)
 
     async def _publish(self, connection: Connection, event: Event) -> bool:
         client = self._clients.get(connection.connection_id)

@@ -76,7 +76,7 @@ def an_info(
 
 
 def relay_of_its_own(
-    on_request: Callable[[Event], None] = lambda _: None,
+    on_request: Callable[[Event], bool | None] = lambda _: None,
     *,
     port: int = 0,
     limits: RelayLimits = DEFAULT_LIMITS,
@@ -88,7 +88,7 @@ def relay_of_its_own(
         "127.0.0.1",
         port,
         is_party=is_party,
-        on_request=on_request,
+        on_request=lambda event: on_request(event) is not False,
         limits=limits,
         require_auth=require_auth,
         public_url=public_url,

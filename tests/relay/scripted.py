@@ -96,7 +96,12 @@ class Service:
 
     @asynccontextmanager
     async def connected_to(
-        self, url: str, *, keeps_up: bool = False, now: Callable[[], float] = time.time
+        self,
+        url: str,
+        *,
+        keeps_up: bool = False,
+        public_url: str | None = None,
+        now: Callable[[], float] = time.time,
     ) -> AsyncIterator[RelayConnection]:
         connection = RelayConnection(
             url,
@@ -105,6 +110,7 @@ class Service:
             on_open=self.on_open,
             auth_keys=self.auth_keys,
             keeps_up=keeps_up,
+            public_url=public_url,
             now=now,
             clock=lambda: self.clock_s,
             sleep=self.sleep,

@@ -43,6 +43,7 @@ class SmallRelay:
     document: object = None
     max_subscriptions: int = UNLIMITED
     max_message_bytes: int = UNLIMITED
+    default_limit: int = UNLIMITED
     says: Callable[[Event], Answer | None] = lambda _: None
     forgets: bool = False
     leads_to: "SmallRelay | None" = None
@@ -90,10 +91,17 @@ class SmallRelay:
             await subscriber.send("CLOSED", name, "error: too many subscriptions")
             return
         subscriber.subscriptions[name] = filters
-        for event in tuple(self.infos.values()):
-            if any(wanted.matches(event) for wanted in filters):
-                await subscriber.send("EVENT", name, event.to_dict())
+        for event in self._stored(filters):
+            await subscriber.send("EVENT", name, event.to_dict())
         await subscriber.send("EOSE", name)
+
+    def _stored(self, filters: list[Filter]) -> list[Event]:
+        found: dict[str, Event] = {}
+        for wanted in filters:
+            matches = [event for event in self.infos.values() if wanted.matches(event)]
+            limit = self.default_limit if wanted.limit is None else wanted.limit
+            found |= {event.id: event for event in matches[:limit]}
+        return list(found.values())
 
     async def _take(self, event: Event) -> Answer:
         if not is_authentic(event):

@@ -42,7 +42,7 @@ class Side:
         self.pool = RelayPool(
             client_of=lambda _: CLIENT.public_key,
             keypair_of=self._keypair_of,
-            on_request=lambda event, _: None,
+            on_request=lambda event, _: True,
             spawn=self.spawn,
             clock=lambda: self.now,
             rate=Rate(per_s=100, burst=100),
@@ -99,7 +99,14 @@ class Side:
             self.failures.append(error)
 
 
-def a_connection(keyring: Keyring, name: str, *, expires_at: int | None = None) -> Connection:
+def a_connection(
+    keyring: Keyring,
+    name: str,
+    *,
+    expires_at: int | None = None,
+    relays: tuple[str, ...] = (),
+    relays_by_user: bool = False,
+) -> Connection:
     connection_id = ConnectionId(name)
     return Connection(
         connection_id=connection_id,
@@ -110,7 +117,8 @@ def a_connection(keyring: Keyring, name: str, *, expires_at: int | None = None) 
         scopes=frozenset(METHODS),
         notifications=frozenset(),
         encryption=(Encryption.NIP44_V2,),
-        relays=(),
+        relays=relays,
+        relays_by_user=relays_by_user,
         budget=None,
         max_payment_msat=None,
         created_at=NOW,
@@ -176,6 +184,21 @@ async def test_a_dead_relay_delays_it_for_a_moment_only() -> None:
         assert shown(live, connection) == "pay_invoice get_balance"
 
 
+async def test_what_no_relay_has_taken_is_told_until_one_has() -> None:
+    refuses = SmallRelay(says=lambda event: (False, "rate-limited: slow down"))
+    async with small_relay(refuses) as relay, service(relay) as side:
+        connection, other = side.connection(), side.connection("other")
+        await side.announcer.announce(connection)
+        untaken = side.announcer.warnings(connection)
+        relay.says = lambda _: None
+        await side.announcer.announce(other)
+        told = side.announcer.warnings(other)
+        await until(lambda: side.announcer.warnings(connection) == [])
+
+        assert untaken == [announcer.UNTAKEN]
+        assert told == []
+
+
 async def test_every_connect_shows_them_all_the_same_events() -> None:
     """protocol.md 3.6: "republish 13194 (on connect, ...)"."""
     async with (
@@ -232,6 +255,19 @@ async def test_what_is_gone_when_read_back_is_published_anew() -> None:
 
         assert relay.infos[gone.wallet_pubkey].created_at > first[gone.wallet_pubkey].created_at
         assert relay.infos[there.wallet_pubkey] == first[there.wallet_pubkey]
+
+
+async def test_a_relay_that_shows_few_unless_asked_for_more_is_asked_for_all() -> None:
+    """NIP-11's `default_limit`: what it holds back is not gone, and is not signed again."""
+    async with small_relay(SmallRelay(default_limit=5)) as relay, service(relay) as side:
+        for number in range(12):
+            await side.announcer.announce(side.connection(str(number)))
+        await until(lambda: times_read(relay) >= 13 and not side.announcer._tending)
+        first = dict(relay.infos)
+
+        await side.announcer.look_at_all()
+
+        assert relay.infos == first
 
 
 async def test_what_is_newer_on_the_relay_is_outdone() -> None:

@@ -68,6 +68,27 @@ async def test_with_nothing_to_subscribe_to_it_is_ready_once_connected() -> None
     assert is_subscribed
 
 
+@pytest.mark.attack("A28")
+@pytest.mark.parametrize(
+    ("size", "is_read"), [(128 * 1024, True), (128 * 1024 + 1, False)], ids=["128-KB", "more"]
+)
+async def test_a_frame_is_read_up_to_128_kb(size: int, is_read: bool) -> None:
+    """The order of A28 begins with "frame size (128 kB)"."""
+    start, end = '["EVENT","requests",{"content":"', '"}]'
+
+    async def play(peer: Peer) -> None:
+        await peer.subscribed()
+        await peer.socket.send(start + "x" * (size - len(start + end)) + end)
+
+    service = Service()
+    async with scripted_relay(play) as url, service.connected_to(url) as connection:
+        await until(lambda: not service.events.empty() or bool(service.waits_s))
+        was_kept = connection.is_connected and not service.waits_s
+
+    assert was_kept is is_read
+    assert service.events.empty() is not is_read
+
+
 @pytest.mark.parametrize(
     ("ok", "result"),
     [

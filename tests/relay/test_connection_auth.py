@@ -41,6 +41,28 @@ async def test_every_key_is_authenticated_and_all_is_subscribed_again() -> None:
     assert event == {"id": "seen only by the authenticated"}
 
 
+@pytest.mark.parametrize("public_url", [None, "wss://relay.example.com"])
+async def test_the_relay_is_called_what_it_calls_itself(public_url: str | None) -> None:
+    """NIP-42: the `relay` tag is "the relay URL", which the relay compares with its own; past a
+    proxy it is reached by another."""
+    named: list[object] = []
+
+    async def play(peer: Peer) -> None:
+        await peer.send("AUTH", "prove it")
+        while True:
+            match await peer.receive():
+                case ["AUTH", {"id": event_id, "tags": tags}]:
+                    named.append(dict(tags)["relay"])
+                    await peer.send("OK", event_id, True, "")
+
+    service = Service()
+    service.keys = [WALLET]
+    async with scripted_relay(play) as url, service.connected_to(url, public_url=public_url):
+        await until(lambda: bool(named))
+
+    assert named == [public_url or url]
+
+
 async def test_a_new_key_is_authenticated_with_the_same_challenge() -> None:
     authors: list[object] = []
     subscribed: list[object] = []

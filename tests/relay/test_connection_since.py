@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from nwc_service.config import LONGEST_EXPIRATION_S
 from nwc_service.relay import connection as connection_module
-from nwc_service.relay.connection import SINCE_MARGIN_S, USEFUL_S
+from nwc_service.relay.connection import SINCE_MARGIN_S
 from tests.relay.raw import NOW
 from tests.relay.scripted import Peer, Service, do_nothing, scripted_relay, until
 
@@ -62,11 +63,13 @@ async def test_the_gap_is_fetched_from_the_time_when_all_was_heard_last() -> Non
     assert after_10_min == NOW + 10 - SINCE_MARGIN_S
 
 
-async def test_nothing_is_fetched_that_is_of_no_use_any_more() -> None:
-    first, after_a_day = await sinces_over(86_400)
+async def test_after_a_long_absence_all_that_may_still_be_valid_is_fetched() -> None:
+    """A request with an `expiration` may be executed for a day."""
+    first, after_5_h, after_days = await sinces_over(5 * 3600, 3 * 86_400)
 
-    assert first == NOW - USEFUL_S
-    assert after_a_day == NOW + 86_400 - USEFUL_S
+    assert first == NOW - LONGEST_EXPIRATION_S
+    assert after_5_h == NOW - SINCE_MARGIN_S
+    assert after_days == NOW + 5 * 3600 + 3 * 86_400 - LONGEST_EXPIRATION_S
 
 
 async def test_a_clock_that_is_set_back_asks_for_nothing_that_is_to_come() -> None:

@@ -135,6 +135,17 @@ async def test_a_relay_that_refuses_it_is_left_alone(office: Office, prefix: str
     assert late.offered == [ANSWER] * 2
 
 
+async def test_what_was_out_before_a_restart_is_brought_to_the_others(office: Office) -> None:
+    has_it = FakeRelay(PublishResult(True, "duplicate:"))
+    late = FakeRelay(GONE, OK, url="wss://other.example")
+
+    office.deliveries.bring(ANSWER, [has_it, late])
+    await office.idle()
+
+    assert has_it.offered == [ANSWER]
+    assert late.offered == [ANSWER] * 2
+
+
 async def test_at_its_age_limit_it_is_of_no_more_use(office: Office) -> None:
     late = FakeRelay(GONE)
 

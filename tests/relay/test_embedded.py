@@ -138,6 +138,24 @@ async def test_a_service_in_trouble_is_told_to_the_client_who_may_try_again() ->
     assert accepted_then
 
 
+async def test_a_request_that_the_service_drops_is_not_called_taken() -> None:
+    answers = iter([False, True])
+    request = a_request()
+
+    async with (
+        relay_of_its_own(lambda _: next(answers)) as relay,
+        raw_client(relay.url) as client,
+        raw_client(relay.url) as reader,
+    ):
+        dropped = await client.offer(request)
+        stored = await reader.stored({"ids": [request.id]})
+        taken = await client.offer(request)
+
+    assert dropped == (False, "error: the wallet service does not take this request now")
+    assert stored == []
+    assert taken == (True, "")
+
+
 @pytest.mark.parametrize(
     ("age_s", "is_duplicate"),
     [pytest.param(359, True, id="remembered"), pytest.param(361, False, id="too-old-by-then")],

@@ -51,7 +51,7 @@ FORGED = frame_of(replace(a_request(content="forged"), sig=an_event(CLIENT, 1).s
 class Crowd:
     """Sessions of one relay, at a time that passes only while they work or wait."""
 
-    def __init__(self, *, on_request: Callable[[Event], None] = lambda _: None) -> None:
+    def __init__(self, *, on_request: Callable[[Event], bool] = lambda _: True) -> None:
         self.now_s = 0.0
         self.hub = Hub(
             LIMITS,
@@ -234,7 +234,7 @@ def test_trust_comes_with_a_known_signature_and_goes_with_a_refusal(
 
 
 def test_a_service_in_trouble_takes_nobody_s_trust() -> None:
-    def on_request(_: Event) -> None:
+    def on_request(_: Event) -> bool:
         raise RuntimeError
 
     crowd = Crowd(on_request=on_request)

@@ -289,7 +289,7 @@ def test_a_client_that_leaves_is_forgotten() -> None:
     hub = Hub(
         RelayLimits(),
         is_party=is_party,
-        on_request=lambda _: None,
+        on_request=lambda _: True,
         require_auth=False,
         now=lambda: NOW,
     )

@@ -115,7 +115,7 @@ def relays_with(embedded: EmbeddedRelay) -> Relays:
         RelayPool(
             client_of=lambda _: None,
             keypair_of=lambda _: WALLET,
-            on_request=lambda event, repeated: None,
+            on_request=lambda event, repeated: True,
             spawn=lambda work: work.close(),
             clock=lambda: NOW,
             rate=Rate(per_s=1, burst=1),

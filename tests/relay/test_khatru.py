@@ -13,6 +13,7 @@ from tests.clients.raw import ConnectionUri, RawClient, raw_client
 from tests.demo.parties import clients
 from tests.e2e.conftest import every_library, node_rows, until
 from tests.e2e.service import ServiceProcess, service_process
+from tests.relay.test_connection_since import Cable
 from tests.relays.khatru import KhatruRelay, khatru_relay
 
 pytestmark = pytest.mark.real
@@ -67,6 +68,26 @@ async def test_a_payment_over_a_relay_that_wants_nip_42_of_all(tmp_path: Path) -
             await pays_once(service, client)
 
             assert client.info is not None
+
+
+async def test_a_relay_is_reached_past_its_proxy_and_authenticated_to_by_its_own_name(
+    tmp_path: Path,
+) -> None:
+    """`NWC_RELAYS` is the short way and `NWC_PUBLIC_RELAY_URL` what the relay calls itself: it
+    refuses who names another."""
+    async with (
+        khatru_relay() as relay,
+        Cable(relay.url) as way,
+        service_process(
+            tmp_path / "data", NWC_RELAYS=way.url, NWC_PUBLIC_RELAY_URL=relay.url
+        ) as service,
+    ):
+        uri = await an_app(service)
+        await until(is_ready(service))
+        async with raw_client(uri) as client:
+            await pays_once(service, client)
+
+        assert ConnectionUri.parse(uri).relays == (relay.url,)
 
 
 async def test_the_relay_shows_a_request_to_nobody_but_its_receiver(tmp_path: Path) -> None:

@@ -35,16 +35,25 @@ class Intake:
         self.wall_s = float(NOW)
         self.since_start_s = 100.0
         self.taken: list[tuple[str, bool]] = []
+        self.offered = 0
+        self.drops: set[str] = set()
         self.pool = RelayPool(
             client_of=CLIENT_OF.get,
             keypair_of=lambda _: WALLET,
-            on_request=lambda event, repeated: self.taken.append((event.content, repeated)),
+            on_request=self.take,
             spawn=lambda work: work.close(),
             clock=lambda: int(self.wall_s),
             rate=Rate(per_s=per_s, burst=burst),
             on_open=lambda _: None,
             monotonic=lambda: self.since_start_s,
         )
+
+    def take(self, event: Event, repeated: bool) -> bool:
+        self.offered += 1
+        if event.content in self.drops:
+            return False
+        self.taken.append((event.content, repeated))
+        return True
 
     def receive(self, event: Event, *, relay: str = ONE) -> None:
         self.pool.receive(relay, event.to_dict())
@@ -86,6 +95,51 @@ def test_later_it_is_a_repetition(intake: Intake) -> None:
     intake.receive(a_request(content="again"))
 
     assert intake.taken == [("again", False), ("again", True)]
+
+
+@pytest.mark.attack("A28")
+def test_what_was_dropped_for_its_rate_was_not_taken_when_a_copy_comes(intake: Intake) -> None:
+    """The order of A28: "token bucket per connection -> remember the id"."""
+    intake.drops = {"wanted"}
+    intake.receive(a_request(content="wanted"))
+    intake.drops = set()
+    intake.pass_s(3)
+
+    intake.receive(a_request(content="wanted"))
+    intake.pass_s(3)
+    intake.receive(a_request(content="wanted"))
+
+    assert intake.taken == [("wanted", False), ("wanted", True)]
+
+
+@pytest.mark.attack("A28")
+@pytest.mark.parametrize("before", [0, 1], ids=["never-taken", "taken-once"])
+def test_a_flood_of_one_event_that_is_dropped_is_looked_at_now_and_then(
+    intake: Intake, before: int
+) -> None:
+    for _ in range(before):
+        intake.receive(a_request(content="again"))
+        intake.pass_s(3)
+    intake.drops = {"again"}
+    intake.offered = 0
+
+    for _ in range(100):
+        intake.receive(a_request(content="again"))
+        intake.pass_s(0.1)
+
+    assert intake.taken == [("again", False)] * before
+    assert 1 <= intake.offered <= 5
+
+
+def test_whoever_hands_an_event_over_hears_whether_it_was_taken(intake: Intake) -> None:
+    intake.drops = {"dropped"}
+    wanted, dropped = a_request(content="wanted"), a_request(content="dropped")
+
+    answers = [
+        intake.pool.receive_verified(event) for event in (wanted, wanted, dropped, dropped)
+    ]
+
+    assert answers == [True, True, False, False]
 
 
 @pytest.mark.attack("A28")

@@ -1,19 +1,28 @@
 """A reply through a pool with two relays, of which one is down or will not take it yet."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from nwc_service.app import running
+from nwc_service.config import load_settings
+from nwc_service.connections import Wish
+from nwc_service.keyring import Keyring
+from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
+from nwc_service.relays import Relays
 from tests.backends.lnbits_server import free_port
+from tests.clients.raw import raw_client
 from tests.relay.raw import CLIENT, NOW, WALLET, a_request, a_response
 from tests.relay.scripted import until
 from tests.relay.small_relay import Answer, SmallRelay, small_relay
+from tests.relay.test_announcer import a_connection
 
 ANSWER = a_response(a_request())
 
@@ -28,7 +37,7 @@ async def pool_on(*urls: str) -> AsyncIterator[RelayPool]:
     pool = RelayPool(
         client_of=lambda _: CLIENT.public_key,
         keypair_of=lambda _: WALLET,
-        on_request=lambda event, _: None,
+        on_request=lambda event, _: True,
         spawn=spawn,
         clock=lambda: NOW,
         rate=Rate(per_s=100, burst=100),
@@ -58,6 +67,55 @@ async def test_a_relay_that_is_down_gets_the_same_bytes_when_it_is_back() -> Non
 
     assert taken
     assert up.offered == back.offered == [ANSWER]
+
+
+async def test_a_relay_that_was_down_until_a_restart_gets_what_the_other_had(
+    tmp_path: Path,
+) -> None:
+    """What is still to be brought to a relay outlives the process: the same bytes."""
+    port = free_port()
+    back = SmallRelay()
+    async with small_relay(SmallRelay()) as up:
+        relays = f"{up.url},ws://127.0.0.1:{port}"
+        settings = load_settings(data_dir=tmp_path, environment={"NWC_RELAYS": relays})
+        async with running(settings) as service:
+            await service.accounts.create("main")
+            created = await service.connections.create(Wish(account="main", app="app"))
+            async with raw_client(str(created.uri), relay=up.url) as app:
+                await app.request("make_invoice", {"amount": 1_000})
+        answers = [event for event in up.offered if event.kind == kinds.RESPONSE]
+        async with small_relay(back, port=port), running(settings):
+            await until_soon(
+                lambda: any(event.kind == kinds.RESPONSE for event in back.offered)
+            )
+
+    assert len(answers) == 1
+    assert [event for event in back.offered if event.kind == kinds.RESPONSE] == answers
+
+
+@pytest.mark.parametrize(
+    ("urls", "is_brought"), [(("ws://1",), False), (("ws://1", "ws://2"), True)]
+)
+def test_a_single_relay_is_the_one_that_took_it(
+    urls: tuple[str, ...], is_brought: bool
+) -> None:
+    pool = Brought()
+    relays = Relays(cast("RelayPool", pool))
+    relays.own(urls=urls, advertised_urls=urls)
+
+    relays.bring(a_connection(Keyring(b"\x55" * 32), "c"), ANSWER)
+
+    assert pool.to == ([urls] if is_brought else [])
+
+
+class Brought:
+    """In the place of a pool."""
+
+    def __init__(self) -> None:
+        self.to: list[Sequence[str]] = []
+
+    def bring(self, _: Event, *, relays: Sequence[str]) -> None:
+        self.to.append(relays)
 
 
 async def until_soon(holds: Any) -> None:

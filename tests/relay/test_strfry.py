@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from nwc_service.nip47 import kinds
+from nwc_service.relay.limits import KEY_BYTES, KEYS_PER_FILTER
 from tests.backends.lnbits_server import free_port
 from tests.clients.raw import raw_client
 from tests.e2e.conftest import node_rows, until
@@ -55,6 +57,91 @@ def test_strfry_keeps_requests_for_as_long_as_the_service_takes_them() -> None:
 def setting(text: str, name: str) -> int:
     [line] = [line for line in text.splitlines() if line.strip().startswith(f"{name} =")]
     return int(line.partition("=")[2])
+
+
+DEFAULTS = """
+db = "./strfry-db/"
+maxreaders = 256
+mapsize = 10995116277760
+noReadAhead = false
+maxEventSize = 65536
+rejectEventsNewerThanSeconds = 900
+rejectEventsOlderThanSeconds = 94608000
+rejectEphemeralEventsOlderThanSeconds = 60
+ephemeralEventsLifetimeSeconds = 300
+maxNumTags = 2000
+maxTagValSize = 1024
+bind = "127.0.0.1"
+port = 7777
+nofiles = 1000000
+realIpHeader = ""
+info.name = "strfry default"
+info.description = "This is a strfry instance."
+info.pubkey = ""
+info.contact = ""
+info.icon = ""
+info.nips = ""
+auth.enabled = true
+auth.restrictedReadKinds = "4, 1059"
+maxWebsocketPayloadSize = 131072
+maxReqFilterSize = 20
+maxSubsPerConnection = 20
+maxFilterLimit = 500
+autoPingSeconds = 55
+enableTcpKeepalive = false
+queryTimesliceBudgetMicroseconds = 10000
+writePolicy.plugin = ""
+compression.enabled = true
+compression.slidingWindow = true
+logging.dumpInAll = false
+logging.dumpInEvents = false
+logging.dumpInReqs = false
+logging.dbScanPerf = false
+logging.invalidEvents = true
+numThreads.ingester = 3
+numThreads.reqWorker = 3
+numThreads.reqMonitor = 3
+numThreads.negentropy = 2
+negentropy.enabled = true
+negentropy.maxSyncEvents = 1000000
+"""
+"""Of strfry, under the names by which the README calls them."""
+
+
+def test_the_readme_tells_every_setting_that_is_not_strfrys_default() -> None:
+    defaults = dict(line.split(" = ") for line in DEFAULTS.split("\n") if line)
+    readme = (CONFIG / "README.md").read_text()
+    table = readme[readme.index("## strfry") : readme.index("Build it as")]
+    told = re.findall(r"`([a-zA-Z.]+)`", table)
+
+    here = settings((CONFIG / "strfry.conf").read_text())
+
+    assert here.keys() == defaults.keys()
+    for name, value in here.items():
+        if value != defaults[name]:
+            assert name in told or name.partition(".")[2] in told, name
+
+
+def settings(text: str) -> dict[str, str]:
+    """Of `events`, `relay` and the rest together; those of a section within by its name."""
+    found: dict[str, str] = {}
+    sections: list[str] = []
+    for line in map(str.strip, text.splitlines()):
+        if line.endswith("{"):
+            sections.append(line[:-2])
+        elif line == "}":
+            sections.pop()
+        elif line and not line.startswith("#"):
+            name, _, value = line.partition(" = ")
+            found[".".join([*sections[1:], name])] = value
+    return found
+
+
+def test_the_comment_on_subscriptions_counts_as_the_service_does() -> None:
+    text = (CONFIG / "strfry.conf").read_text()
+    assert setting(text, "maxWebsocketPayloadSize") > KEYS_PER_FILTER * KEY_BYTES
+
+    assert f"one for every {KEYS_PER_FILTER // 1000} 000 wallet connections" in text
 
 
 @asynccontextmanager

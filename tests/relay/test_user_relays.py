@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from nwc_service.keyring import Keyring
 from nwc_service.outbound import Outbound
 from nwc_service.ratelimit import Rate
 from nwc_service.relay import relay as relay_module
@@ -17,6 +18,7 @@ from nwc_service.relays import Relays
 from tests.relay.raw import CLIENT, NOW, OTHER_WALLET, WALLET, a_request, a_response
 from tests.relay.scripted import until
 from tests.relay.small_relay import SmallRelay, small_relay
+from tests.relay.test_announcer import a_connection
 
 NAME = "relay.of-a-user.invalid"
 
@@ -35,26 +37,19 @@ class NameServer:
         return self.addresses[:1]
 
 
-class Side:
-    def __init__(self, pool: RelayPool, requests: list[str]) -> None:
-        self.pool = pool
-        self.requests = requests
-
-
 @asynccontextmanager
 async def service(
     names: NameServer, *, allowed_hosts: frozenset[str] = frozenset()
-) -> AsyncIterator[Side]:
+) -> AsyncIterator[RelayPool]:
     tasks: set[asyncio.Task[None]] = set()
 
     def spawn(work: Coroutine[Any, Any, None]) -> None:
         tasks.add(asyncio.create_task(work))
 
-    requests: list[str] = []
     pool = RelayPool(
         client_of=lambda _: CLIENT.public_key,
         keypair_of=lambda _: WALLET,
-        on_request=lambda event, _: requests.append(event.content),
+        on_request=lambda event, _: True,
         spawn=spawn,
         clock=lambda: NOW,
         rate=Rate(per_s=100, burst=100),
@@ -62,7 +57,7 @@ async def service(
         outbound=Outbound(allowed_hosts=allowed_hosts, resolve=names),
     )
     try:
-        yield Side(pool, requests)
+        yield pool
     finally:
         for task in tasks:
             task.cancel()
@@ -76,8 +71,8 @@ def named(relay: SmallRelay) -> str:
 async def test_a_user_s_relay_on_a_private_address_is_never_connected_to() -> None:
     names = NameServer("127.0.0.1")
     with capture_logs() as logs:
-        async with small_relay(SmallRelay()) as relay, service(names) as side:
-            side.pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
+        async with small_relay(SmallRelay()) as relay, service(names) as pool:
+            pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
             await until(lambda: names.asked >= 1)
             await asyncio.sleep(0.1)
             connected = bool(relay.subscribers), relay.accepts
@@ -89,19 +84,19 @@ async def test_a_user_s_relay_on_a_private_address_is_never_connected_to() -> No
 
 
 async def test_the_operator_s_relay_on_a_private_address_is() -> None:
-    async with small_relay(SmallRelay()) as relay, service(NameServer()) as side:
-        side.pool.listen([WALLET.public_key], relays=[relay.url])
-        await until(lambda: side.pool.is_subscribed)
+    async with small_relay(SmallRelay()) as relay, service(NameServer()) as pool:
+        pool.listen([WALLET.public_key], relays=[relay.url])
+        await until(lambda: pool.is_subscribed)
 
         assert len(relay.listeners()) == 1
 
 
 async def test_a_relay_that_the_operator_names_too_is_his() -> None:
-    async with small_relay(SmallRelay()) as relay, service(NameServer("10.0.0.1")) as side:
-        side.pool.listen([OTHER_WALLET.public_key], relays=[relay.url], are_checked=True)
-        side.pool.listen([WALLET.public_key], relays=[relay.url])
-        side.pool.listen([OTHER_WALLET.public_key], relays=[relay.url], are_checked=True)
-        await until(lambda: side.pool.is_subscribed)
+    async with small_relay(SmallRelay()) as relay, service(NameServer("10.0.0.1")) as pool:
+        pool.listen([OTHER_WALLET.public_key], relays=[relay.url], are_checked=True)
+        pool.listen([WALLET.public_key], relays=[relay.url])
+        pool.listen([OTHER_WALLET.public_key], relays=[relay.url], are_checked=True)
+        await until(lambda: pool.is_subscribed)
 
         assert len(relay.listeners()) == 1
 
@@ -111,15 +106,15 @@ async def test_a_user_s_relay_on_a_host_that_the_operator_allows_is_used_by_its_
     names = NameServer("127.0.0.1")
     async with (
         small_relay(SmallRelay(document={})) as relay,
-        service(names, allowed_hosts=frozenset({NAME})) as side,
+        service(names, allowed_hosts=frozenset({NAME})) as pool,
     ):
-        side.pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
-        await until(lambda: side.pool.is_subscribed)
+        pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
+        await until(lambda: pool.is_subscribed)
         [subscriber] = relay.listeners()
         assert subscriber.socket.request is not None
         host = subscriber.socket.request.headers["Host"]
 
-        relay_saw = await side.pool.publish(a_response(a_request()), relays=[named(relay)])
+        relay_saw = await pool.publish(a_response(a_request()), relays=[named(relay)])
 
     assert host == named(relay).removeprefix("ws://")
     assert relay_saw
@@ -139,8 +134,8 @@ async def test_a_name_that_changes_its_mind_is_looked_at_again_before_each_conne
 
     monkeypatch.setattr(relay_module, "fetch_limits", no_limits)
     with capture_logs() as logs:
-        async with small_relay(SmallRelay()) as relay, service(names) as side:
-            side.pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
+        async with small_relay(SmallRelay()) as relay, service(names) as pool:
+            pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
             await until(lambda: names.asked >= 2)
             await asyncio.sleep(0.05)
             connected = bool(relay.subscribers)
@@ -161,8 +156,8 @@ async def test_no_redirect_is_followed() -> None:
     ):
         names = NameServer("127.0.0.1")
         with capture_logs() as logs:
-            async with service(names, allowed_hosts=frozenset({NAME})) as side:
-                side.pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
+            async with service(names, allowed_hosts=frozenset({NAME})) as pool:
+                pool.listen([WALLET.public_key], relays=[named(relay)], are_checked=True)
                 await until(lambda: names.asked >= 2)
 
     assert target.refusals == []
@@ -172,23 +167,24 @@ async def test_no_redirect_is_followed() -> None:
     }
 
 
+OWN = "ws://10.0.0.7:7777"
+PUBLIC = "wss://relay.of-the-operator.example"
+
+
 @pytest.mark.parametrize(
-    ("url", "reason"),
-    [
-        pytest.param("wss://other.example", "public internet", id="private"),
-        pytest.param("wss://", "not a URL", id="no-host"),
-        pytest.param("wss://of-the-operator.example", None, id="of-the-operator"),
-    ],
+    ("url", "is_own"), [(OWN, True), (PUBLIC, True), ("wss://other.example", False)]
 )
-async def test_a_user_s_relay_is_looked_at_before_anything_is_made_of_it(
-    url: str, reason: str | None
+async def test_a_relay_that_the_operator_configured_is_his_under_either_name(
+    url: str, is_own: bool
 ) -> None:
-    async with service(NameServer("192.168.1.1")) as side:
-        relays = Relays(side.pool)
-        own = ["wss://of-the-operator.example"]
-        relays.own(urls=own, advertised_urls=own)
-        if reason is None:
-            await relays.check([url])
-        else:
-            with pytest.raises(ValueError, match=reason):
-                await relays.check([url])
+    """ "Relays that the operator configured are exempt": a user names the one that the URIs
+    show, and the service may reach it by another."""
+    names = NameServer("10.0.0.7")
+    connection = a_connection(Keyring(b"\x55" * 32), "c", relays=(url,), relays_by_user=True)
+    async with service(names) as pool:
+        relays = Relays(pool)
+        relays.own(urls=[OWN], advertised_urls=[PUBLIC])
+        relays.listen(connection)
+
+        assert pool._relays[url].is_checked is not is_own
+        assert relays.is_own(url) is is_own

@@ -113,8 +113,7 @@ class Life:
         if not self.is_up or self.is_stopping:
             return False
         repeated = self._seen.get(event.id, False)
-        self._seen[event.id] = True
-        self.flow.dispatcher.submit(event, repeated)
+        self._seen[event.id] = self.flow.dispatcher.submit(event, repeated) or repeated
         return True
 
     def spawn(self, work: Work) -> None:
