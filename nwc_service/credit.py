@@ -90,7 +90,7 @@ class Crediter:
         self, tx: Tx, backend: BackendName, *, report: InvoiceReport, cursor: Cursor | None
     ) -> list[Outgoing]:
         now = self._clock()
-        invoice = await invoices.by_hash(tx, backend=backend, payment_hash=report.payment_hash)
+        invoice = await self._meant(tx, backend, report=report)
         received_msat = _received_msat(report, invoice)
         is_ours = invoice is not None or not await self._is_before_us(tx, report)
         has_receipt = received_msat > 0 and is_ours
@@ -125,6 +125,20 @@ class Crediter:
             await self._ask_whose(tx, report, amount_msat=received_msat)
             return []
         return await self._settle(tx, invoice, report=report, received_msat=received_msat)
+
+    async def _meant(
+        self, tx: Tx, backend: BackendName, *, report: InvoiceReport
+    ) -> Invoice | None:
+        """The invoice that was paid. A hold invoice that was only asked for, with the hash of
+        something else, gives the hash up: the node has not made it, and need not any more."""
+        payment_hash = report.payment_hash
+        invoice = await invoices.by_hash(tx, backend=backend, payment_hash=payment_hash)
+        if invoice is None or hold.is_meant(invoice, report.invoice):
+            return invoice
+        log.warning("hold.hash_of_another", invoice_id=invoice.invoice_id)
+        if invoice.state is InvoiceState.REQUESTED:
+            await invoices.give_hash_up(tx, invoice)
+        return None
 
     async def _is_before_us(self, tx: Tx, report: InvoiceReport) -> bool:
         """What a node received for others before these books were opened."""

@@ -52,8 +52,9 @@ class _Parts:
     node_info: Callable[[BackendName], NodeInfo]
     clock: Clock
 
-    def height(self, name: BackendName) -> int:
-        return self.node_info(name).block_height or 0
+    def height(self, name: BackendName) -> int | None:
+        """None while the node cannot be asked."""
+        return self.node_info(name).block_height
 
 
 def build_flow(edges: Edges, *, publish: Publish, announce: Announce, clock: Clock) -> Flow:

@@ -7,6 +7,7 @@ it is final, for telling it twice is harmless.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from nwc_service.backend import (
     InvoiceStatus,
     LightningBackend,
 )
-from nwc_service.credit import Crediter
+from nwc_service.credit import NOTIFY_ATTEMPTS, Crediter
 from nwc_service.failpoint import failpoint
 from nwc_service.hold_end import STUCK, HoldEnd
 from nwc_service.nip47 import transaction
@@ -45,6 +46,7 @@ STUCK_AFTER_S = 3600
 
 # One wording for what is not there and what is another's.
 NOT_FOUND = "there is no such hold invoice"
+CHANGED = "this hold invoice has just changed"
 
 Decision = Callable[[Invoice], Invoice]
 
@@ -60,7 +62,7 @@ class Holds:
         recorder: Recorder,
         crediter: Crediter,
         hold_end: HoldEnd,
-        height: Callable[[BackendName], int],
+        height: Callable[[BackendName], int | None],
         longest_hold_s: int,
         clock: Clock,
     ) -> None:
@@ -75,6 +77,7 @@ class Holds:
         self._longest_hold_s = longest_hold_s
         self._clock = clock
         self._resolving: set[InvoiceId] = set()
+        self._failures: Counter[PaymentHash] = Counter()
 
     # --- what a node says
 
@@ -91,31 +94,52 @@ class Holds:
             invoice = await self._db.read(
                 lambda tx: invoices.by_hash(tx, backend=name, payment_hash=payment_hash)
             )
-            if invoice is not None:
+            if invoice is not None and hold.is_meant(invoice, report.invoice):
                 await self._crediter.expire(invoice, state=InvoiceState.CANCELED)
 
     async def _accept(
         self, name: BackendName, report: InvoiceReport, *, cursor: Cursor | None
     ) -> None:
+        """Of others behind it in the stream: nothing that this one says may stop it (A17)."""
+
         async def work(tx: Tx) -> list[Outgoing]:
             if cursor is not None:
                 await invoices.set_cursor(tx, name, cursor, payment_hash=None)
-            invoice = await invoices.by_hash(tx, backend=name, payment_hash=report.payment_hash)
-            if invoice is None or not invoice.is_hold:
-                return []
-            now, deadline = self._clock(), report.settle_deadline
-            accepted = hold.accept(
-                invoice, settle_deadline=deadline, height=self._height(name), now=now
-            )
-            if accepted is None or not await invoices.accept(tx, accepted):
-                await self._refuse(tx, invoice)
-                return []
-            failpoint("in_accept")
-            return await tell_accepted(tx, self._answers, accepted, now=now)
+            return await self._take(tx, name, report=report)
 
-        outgoing = await self._db.write(work)
+        try:
+            outgoing = await self._db.write(work)
+        except Exception:
+            self._failures[report.payment_hash] += 1
+            raise
+        del self._failures[report.payment_hash]
         failpoint("after_accept")
         self._outbox.push(outgoing)
+
+    async def _take(
+        self, tx: Tx, name: BackendName, *, report: InvoiceReport
+    ) -> list[Outgoing]:
+        invoice = await invoices.by_hash(tx, backend=name, payment_hash=report.payment_hash)
+        if invoice is None or not invoice.is_hold or not hold.is_meant(invoice, report.invoice):
+            return []
+        if hold.is_short(invoice, report.received_msat):
+            log.error("hold.too_little", invoice_id=invoice.invoice_id)
+            canceled = replace(invoice, resolution=Resolution.CANCEL)
+            await invoices.decide(tx, canceled, expected=InvoiceState.PENDING)
+            return []
+        height, now = self._height(name), self._clock()
+        accepted = hold.accept(
+            invoice, settle_deadline=report.settle_deadline, height=height, now=now
+        )
+        if accepted is not None and accepted.settle_deadline is None:
+            return []  # taken by the sweep, once the node tells where its chain is
+        if accepted is None or not await invoices.accept(tx, accepted):
+            await self._refuse(tx, invoice)
+            return []
+        failpoint("in_accept")
+        if self._failures[report.payment_hash] >= NOTIFY_ATTEMPTS:
+            return []
+        return await tell_accepted(tx, self._answers, accepted, now=now)
 
     async def _refuse(self, tx: Tx, invoice: Invoice) -> None:
         """What the node holds of an invoice that was paid inside, or is over, goes back."""
@@ -182,7 +206,7 @@ class Holds:
         if after.resolution is before.resolution:
             return []
         if not await invoices.decide(tx, after, expected=before.state):
-            raise RequestError(ErrorCode.OTHER, "this hold invoice has just changed")
+            raise RequestError(ErrorCode.OTHER, CHANGED)
         return await self._end_inside(tx, after) if hold.is_inside(after) else []
 
     async def _end_inside(self, tx: Tx, decided: Invoice) -> list[Outgoing]:
@@ -190,7 +214,7 @@ class Holds:
         now = self._clock()
         if decided.resolution is Resolution.CANCEL:
             canceled = replace(decided, state=InvoiceState.CANCELED)
-            await invoices.update(tx, canceled, expected=(InvoiceState.ACCEPTED,))
+            await _update(tx, canceled)
             return await self._hold_end.end(tx, decided, after=canceled)
         payer = decided.payer_payment_id and await payments.payment(
             tx, decided.payer_payment_id
@@ -198,7 +222,7 @@ class Holds:
         if not payer or decided.preimage is None:
             raise ValueError(f"nobody pays hold invoice {decided.invoice_id}")
         paid, settled, entries = hold.settle_inside(payer, decided, now=now)
-        await invoices.update(tx, settled, expected=(InvoiceState.ACCEPTED,))
+        await _update(tx, settled)
         outcome = Settled(decided.preimage, Msat(0))
         outgoing = await self._recorder.finish(
             tx, payer, after=paid, entries=entries, outcome=outcome
@@ -284,7 +308,14 @@ class Holds:
         only be safely settled or canceled before" the block of its `settle_deadline`."""
         for invoice in await self._db.read(invoices.undecided_holds):
             if self._is_overdue(invoice):
-                await self._end_overdue(invoice)
+                await self._end_for_sure(invoice)
+
+    async def _end_for_sure(self, invoice: Invoice) -> None:
+        """Trouble with one must not keep the next from being given back in time."""
+        try:
+            await self._end_overdue(invoice)
+        except Exception:
+            log.exception("hold.not_ended", invoice_id=invoice.invoice_id)
 
     def _is_overdue(self, invoice: Invoice) -> bool:
         return hold.is_overdue(
@@ -309,6 +340,12 @@ class Holds:
         if outgoing is not None:
             log.warning("hold.overdue", invoice_id=invoice.invoice_id)
             self._outbox.push(outgoing)
+
+
+async def _update(tx: Tx, ended: Invoice) -> None:
+    """Both sides are booked together, or neither is."""
+    if not await invoices.update(tx, ended, expected=(InvoiceState.ACCEPTED,)):
+        raise RequestError(ErrorCode.OTHER, CHANGED)
 
 
 async def tell_accepted(

@@ -47,7 +47,7 @@ class Inside:
         recorder: Recorder,
         keyring: Keyring,
         check_open: Callable[[Tx, AccountId], Awaitable[None]],
-        height: Callable[[BackendName], int],
+        height: Callable[[BackendName], int | None],
         clock: Clock,
     ) -> None:
         self._answers = answers

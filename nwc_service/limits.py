@@ -32,6 +32,15 @@ def check(connection: Connection, payment: Payment, *, inside: bool) -> None:
         raise RequestError(ErrorCode.RESTRICTED, "this connection may not pay this node")
 
 
+def check_fee(payment: Payment, standing: Payment) -> None:
+    """Whether what `standing` costs is what `payment` may cost. Raises RequestError."""
+    costs_msat = standing.fee_reserve_msat if standing.fee_msat is None else standing.fee_msat
+    if costs_msat > payment.fee_reserve_msat:
+        raise RequestError(
+            ErrorCode.FEE_LIMIT_EXCEEDED, "max_fee: this is being paid, or was paid, for more"
+        )
+
+
 async def charge(tx: Tx, connection: Connection, payment: Payment, *, now: int) -> Payment:
     """Count the payment, with its fee reserve, in every budget that it concerns (I15).
 

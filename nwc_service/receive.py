@@ -14,6 +14,7 @@ from nwc_service.backend import (
     Cap,
     InvoiceReport,
     InvoiceSpec,
+    InvoiceStatus,
     LightningBackend,
 )
 from nwc_service.failpoint import failpoint
@@ -22,13 +23,14 @@ from nwc_service.keyring import Keyring
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.outbox import Outbox
-from nwc_service.store import connections, invoices, offers, requests
+from nwc_service.store import connections, invoices, offers, receipts, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import Claim
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
+from nwc_service.wallet.payment import CLOCK_SKEW_S
 from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
 from nwc_service.wallet.units import (
     BackendName,
@@ -198,9 +200,7 @@ class Receiver:
 
     async def _store(self, requested: Invoice, made: Invoice) -> None:
         async def work(tx: Tx) -> list[Outgoing]:
-            if made.payment_hash and await invoices.is_known(
-                tx, made.payment_hash, besides=made.invoice_id
-            ):
+            if made.payment_hash and await _is_reused(tx, made, made.payment_hash):
                 raise _Reused
             if not await invoices.update(tx, made, expected=(InvoiceState.REQUESTED,)):
                 return []
@@ -277,10 +277,17 @@ def _requested(
     )
 
 
+async def _is_reused(tx: Tx, made: Invoice, payment_hash: PaymentHash) -> bool:
+    """Another invoice has the hash, or something was received with it already."""
+    known = await invoices.is_known(tx, payment_hash, besides=made.invoice_id)
+    return known or await receipts.is_received(tx, payment_hash)
+
+
 def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
     """The invoice as the node made it. Raises BackendUnavailable when it is not what was asked.
 
-    Two parsers must agree on it (A5): the node's report and our own decoder.
+    Two parsers must agree on it (A5): the node's report and our own decoder. One that the node
+    had before, whose hash somebody has learnt, is not his.
     """
     try:
         decoded = bolt11.decode(report.invoice)
@@ -292,7 +299,7 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
         and decoded.amount_msat == invoice.amount_msat
         and decoded.description_hash == invoice.description_hash
     )
-    if not same:
+    if not same or not _is_new(invoice, report=report, decoded=decoded):
         raise BackendUnavailable("the node made another invoice than it was asked for")
     return replace(
         invoice,
@@ -302,4 +309,15 @@ def _checked(invoice: Invoice, report: InvoiceReport) -> Invoice:
         preimage=None if invoice.is_hold else report.preimage,
         created_at=decoded.created_at,
         expires_at=decoded.expires_at,
+    )
+
+
+def _is_new(invoice: Invoice, *, report: InvoiceReport, decoded: bolt11.Bolt11) -> bool:
+    """Of a hash that a client chose, the node may have had an invoice before: an open one of
+    the same amount and words is told from his by its age."""
+    description = None if invoice.description_hash else invoice.description
+    return not invoice.is_hold or (
+        report.status is InvoiceStatus.OPEN
+        and decoded.description == description
+        and decoded.created_at >= invoice.created_at - CLOCK_SKEW_S
     )

@@ -42,6 +42,7 @@ from nwc_service.wallet.outcome import (
     Unknown,
 )
 from nwc_service.wallet.payment import (
+    INSIDE,
     FeePolicy,
     Payment,
     PaymentState,
@@ -97,7 +98,7 @@ class Spender:
         guard: Guard,
         policy: SpendPolicy,
         spawn: Spawn,
-        height: Callable[[BackendName], int],
+        height: Callable[[BackendName], int | None],
         clock: Clock,
     ) -> None:
         self._db = db
@@ -205,9 +206,16 @@ class Spender:
     async def _join(
         self, tx: Tx, caller: Caller, *, payment: Payment, standing: Payment
     ) -> _Step:
-        """A new request for an invoice that is being paid, or was: one payment, one result."""
-        if not payment.repeats(standing):
+        """A new request for an invoice that is being paid, or was: one payment, one result.
+
+        As far as this connection might have paid it, and may see it. Raises RequestError.
+        """
+        connection = caller.connection
+        is_seen = connection.sees_account or standing.connection_id == connection.connection_id
+        if not is_seen or not payment.repeats(standing):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
+        limits.check(connection, payment, inside=standing.kind in INSIDE)
+        limits.check_fee(payment, standing)
         await requests.wait_for(tx, caller.claim.request_id, standing.payment_id)
         if standing.state is not PaymentState.SETTLED:
             return _Step()

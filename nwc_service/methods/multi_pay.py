@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import structlog
 from pydantic import Field
 
 from nwc_service.answers import Caller
@@ -17,6 +18,8 @@ from nwc_service.store import requests
 from nwc_service.store.database import Tx
 from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.wallet.errors import RequestError
+
+log = structlog.get_logger()
 
 MAX_ITEMS = 50
 MAX_ID_BYTES = 1024
@@ -64,6 +67,10 @@ async def _pay_one(context: Context, item: Mapping[str, object], *, kind: Kind) 
         await context.refuse(context.caller, error)
     except AlreadyClaimed:
         return
+    except Exception:
+        # As in the dispatcher: nothing true can be said, and the others are not to wait. What
+        # was not begun is refused by `recover`.
+        log.exception("request.item_failed", connection_id=context.caller.claim.connection_id)
 
 
 def _claim_of(claim: Claim, number: int, *, item: Mapping[str, object], kind: Kind) -> Claim:

@@ -96,6 +96,15 @@ async def accept(tx: Tx, invoice: Invoice) -> bool:
     return row is not None
 
 
+async def give_hash_up(tx: Tx, invoice: Invoice) -> None:
+    await tx.run(
+        "UPDATE invoice SET payment_hash = NULL WHERE invoice_id = :invoice_id"
+        " AND account_id = :account_id AND state = 'REQUESTED'",
+        invoice_id=invoice.invoice_id,
+        account_id=invoice.account_id,
+    )
+
+
 async def decide(tx: Tx, invoice: Invoice, *, expected: InvoiceState) -> bool:
     """How a hold invoice will end: once, for good. False when that was decided before, or it
     was not `expected` any more."""

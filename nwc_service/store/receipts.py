@@ -49,6 +49,14 @@ async def waiting_of(tx: Tx, payment_hash: PaymentHash) -> list[Receipt]:
     return [_receipt(row) for row in rows]
 
 
+async def is_received(tx: Tx, payment_hash: PaymentHash) -> bool:
+    row = await tx.one(
+        "SELECT 1 AS found FROM receipt WHERE payment_hash = :payment_hash",
+        payment_hash=payment_hash,
+    )
+    return row is not None
+
+
 async def is_unattributed(tx: Tx, payment_hash: PaymentHash) -> bool:
     """Whether anything waits under this hash that nobody here asked for."""
     row = await tx.one(

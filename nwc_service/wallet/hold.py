@@ -28,6 +28,9 @@ MARGIN_BLOCKS = 6
 """So many blocks before the settle deadline the service itself gives the payment back: the
 node would close the channel to get its money in time (A8)."""
 
+MAX_HEIGHT = 2**31
+"""More than ten thousand years of blocks, and any database can store it."""
+
 LONGEST_HOLD_S = 86_400
 """The most that may be configured; "within a few minutes" is what NWC-03 asks for."""
 
@@ -51,11 +54,22 @@ def is_inside(invoice: Invoice) -> bool:
     return invoice.state is InvoiceState.ACCEPTED and invoice.payer_payment_id is not None
 
 
+def is_meant(invoice: Invoice, told: str) -> bool:
+    """Whether what a node says of `told`, an invoice of the same hash, is said of this one.
+
+    The owner of a hold invoice chose its hash, which may be that of what a stranger pays: the
+    hash alone gives him nothing, and nobody can pay what the node has not made yet.
+    """
+    if not invoice.is_hold:
+        return True
+    return invoice.state is not InvoiceState.REQUESTED and told == invoice.invoice
+
+
 # --- a payment is held
 
 
 def accept(
-    invoice: Invoice, *, settle_deadline: int | None, height: int, now: int
+    invoice: Invoice, *, settle_deadline: int | None, height: int | None, now: int
 ) -> Invoice | None:
     """The node holds a payment of it. None where it is no news, or comes too late."""
     if not _is_waiting(invoice):
@@ -64,12 +78,23 @@ def accept(
         invoice,
         state=InvoiceState.ACCEPTED,
         accepted_at=now,
-        settle_deadline=settle_deadline or _deadline(invoice, height=height),
+        settle_deadline=told_height(settle_deadline) or _deadline(invoice, height=height),
     )
 
 
+def told_height(told: int | None) -> int | None:
+    """What a backend says, where that can be the height of a block at all."""
+    return told if told is not None and 0 < told < MAX_HEIGHT else None
+
+
+def is_short(invoice: Invoice, received_msat: Msat | None) -> bool:
+    """Less is held than was asked for, which no node may accept: it is not to be settled."""
+    asked_msat = invoice.amount_msat
+    return None not in (asked_msat, received_msat) and (received_msat or 0) < (asked_msat or 0)
+
+
 def accept_inside(
-    payment: Payment, invoice: Invoice, *, height: int, now: int
+    payment: Payment, invoice: Invoice, *, height: int | None, now: int
 ) -> tuple[Payment, Invoice, tuple[Entry, ...]] | None:
     """Another account, or the same, pays it inside the ledger: the payer's money is held, and
     no fee. None where it cannot be paid any more."""
@@ -88,7 +113,8 @@ def accept_inside(
         invoice,
         state=InvoiceState.ACCEPTED,
         accepted_at=now,
-        settle_deadline=_deadline(invoice, height=height),
+        # NWC-03 wants one; where nobody tells the height, no node has its channel at stake.
+        settle_deadline=_deadline(invoice, height=height or 0),
         payer_payment_id=payment.payment_id,
     )
     payer = payment.account_id
@@ -101,11 +127,13 @@ def _is_waiting(invoice: Invoice) -> bool:
     return is_open and invoice.resolution is None
 
 
-def _deadline(invoice: Invoice, *, height: int) -> int:
+def _deadline(invoice: Invoice, *, height: int | None) -> int | None:
+    if height is None:
+        return None
     return height + (invoice.min_cltv_expiry_delta or DEFAULT_CLTV_EXPIRY_BLOCKS)
 
 
-def is_overdue(invoice: Invoice, *, height: int, now: int, longest_s: int) -> bool:
+def is_overdue(invoice: Invoice, *, height: int | None, now: int, longest_s: int) -> bool:
     """Its owner has not decided in time. Inside the ledger there is no node whose channel is
     at stake, so only the time counts there."""
     if invoice.state is not InvoiceState.ACCEPTED or invoice.resolution is not None:
@@ -113,9 +141,9 @@ def is_overdue(invoice: Invoice, *, height: int, now: int, longest_s: int) -> bo
     if now >= (invoice.accepted_at or 0) + longest_s:
         return True
     deadline = invoice.settle_deadline
-    return (
-        not is_inside(invoice) and deadline is not None and height >= deadline - MARGIN_BLOCKS
-    )
+    if is_inside(invoice) or deadline is None or height is None:
+        return False
+    return height >= deadline - MARGIN_BLOCKS
 
 
 # --- the owner decides

@@ -65,6 +65,10 @@ class PaymentKind(StrEnum):
     BOLT12 = "bolt12"
 
 
+INSIDE = (PaymentKind.INTERNAL, PaymentKind.INTERNAL_HOLD)
+"""What never leaves the ledger."""
+
+
 class ProofKind(StrEnum):
     """What allowed money to be given back, or who vouched that it was paid."""
 
@@ -148,13 +152,14 @@ class Payment:
         )
 
     def repeats(self, other: "Payment") -> bool:
-        """Whether both are one account's wish to pay one invoice, or key, one amount."""
+        """Whether both are one account's wish to pay one invoice, or key, one amount, and of a
+        keysend to tell the same: it may name whom it is for."""
         return _wish(self) == _wish(other)
 
 
 def _wish(payment: Payment) -> tuple[object, ...]:
     payee = payment.invoice or payment.payee
-    return payment.account_id, payee, payment.amount_msat
+    return payment.account_id, payee, payment.amount_msat, payment.tlv_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,3 +295,21 @@ async def test_an_answer_to_one_item_is_never_dated_anew(start: Open) -> None:
 
 def offered(world: World, request: Event) -> list[Event]:
     return [event for event in world.relay.refused if event.tag_value("e") == request.id]
+
+
+async def test_trouble_with_one_item_keeps_no_other_waiting(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.decode_script.append(RuntimeError("the node breaks its word"))
+    request = world.ask(alice, "multi_pay_invoice", {"invoices": items(world, 1, 2)})
+    await world.tasks.idle()
+    assert len(backend.sent) == 1
+
+    world.flow.outbox.push(await world.flow.dispatcher.recover())
+    await world.tasks.idle()
+
+    errors = [answer["error"] for answer in world.answers_to(alice, request)]
+    assert [error and error["code"] for error in errors] in (
+        [None, "INTERNAL"],
+        ["INTERNAL", None],
+    )

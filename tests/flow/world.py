@@ -193,6 +193,12 @@ class World:
     async def problems(self) -> tuple[str, ...]:
         return (await self.db.read(audit)).problems
 
+    async def keysend_id(self, account_name: str) -> str:
+        account = await self.db.read(lambda tx: ledger.account_named(tx, account_name))
+        assert account is not None
+        assert account.keysend_id is not None
+        return account.keysend_id
+
     async def alarms(self) -> list[str]:
         return [str(row["kind"]) for row in await self.db.read(alarms.alarms)]
 

@@ -3,12 +3,14 @@
 import sys
 from typing import Any
 
+from tests.model.hold_rules import HOLD_RULES
+from tests.model.holds import HoldModel
 from tests.model.incoming import INTAKES, IncomingModel
 from tests.model.payments import PaymentModel
 from tests.model.rules import RULES
 from tests.model.search import Model, Result, explore
 
-LINE = "{:10} {:31} {:>4} {:>8} {:>9} {:>8}  {}"
+LINE = "{:11} {:45} {:>4} {:>8} {:>9} {:>8}  {}"
 
 
 def main() -> int:
@@ -25,7 +27,8 @@ def main() -> int:
 
 def variants() -> list[tuple[Any, Model[Any]]]:
     outgoing: list[tuple[Any, Model[Any]]] = [(rule, PaymentModel(rule)) for rule in RULES]
-    return outgoing + [(intake, IncomingModel(intake)) for intake in INTAKES]
+    incoming: list[tuple[Any, Model[Any]]] = [(one, IncomingModel(one)) for one in INTAKES]
+    return outgoing + incoming + [(rule, HoldModel(rule)) for rule in HOLD_RULES]
 
 
 def show(name: str, words: str, *, result: Result, shows_trace: bool) -> None:
@@ -34,10 +37,10 @@ def show(name: str, words: str, *, result: Result, shows_trace: bool) -> None:
     figures = (f"{result.states:,}", f"{result.steps:,}", f"{result.seconds:.1f}")
     print(LINE.format(name, verdict, length, *figures, words), flush=True)
     if result.at_bound:
-        print(f"{'':10} ({result.at_bound:,} states are stuck in the last epoch of the model)")
+        print(f"{'':11} ({result.at_bound:,} states are stuck in the last epoch of the model)")
     if shows_trace:
         for number, step in enumerate(result.trace, 1):
-            print(f"{number:14}. {step}")
+            print(f"{number:15}. {step}")
 
 
 if __name__ == "__main__":

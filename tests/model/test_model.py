@@ -15,6 +15,8 @@ from nwc_service.wallet.invoice import InvoiceState
 from nwc_service.wallet.outcome import Failed, InFlight, Outcome, Unknown
 from nwc_service.wallet.payment import LIVE_STATES, Payment, PaymentState, Proof, ProofKind
 from tests.model import __main__ as command
+from tests.model.hold_rules import HOLD_RULES, HoldRule
+from tests.model.holds import HoldModel
 from tests.model.incoming import INTAKES, IncomingModel, Intake
 from tests.model.payments import PaymentModel
 from tests.model.rules import EPOCHS, RULES, Rule
@@ -34,6 +36,11 @@ def test_the_search_finds_of_each_rule_what_it_is(rule: Rule) -> None:
 @pytest.mark.parametrize("intake", INTAKES, ids=lambda intake: intake.name)
 def test_the_search_finds_of_each_way_to_take_in_money_what_it_is(intake: Intake) -> None:
     check(IncomingModel(intake), expected=intake.expected)
+
+
+@pytest.mark.parametrize("rule", HOLD_RULES, ids=lambda rule: rule.name)
+def test_the_search_finds_of_each_way_to_keep_hold_invoices_what_it_is(rule: HoldRule) -> None:
+    check(HoldModel(rule), expected=rule.expected)
 
 
 def check(model: Model[Any], *, expected: str | None, at_bound: bool = False) -> None:
@@ -169,6 +176,7 @@ def test_the_command_shows_a_line_and_the_way_for_each_variant(
 ) -> None:
     monkeypatch.setattr(command, "RULES", (BY_NAME["B"],))
     monkeypatch.setattr(command, "INTAKES", INTAKES[:1])
+    monkeypatch.setattr(command, "HOLD_RULES", ())
     monkeypatch.setattr("sys.argv", ["model", "-v"])
 
     assert command.main() == 0
@@ -185,6 +193,7 @@ def test_the_command_fails_when_something_else_is_found(
 ) -> None:
     monkeypatch.setattr(command, "RULES", (replace(BY_NAME["B"], expected=None),))
     monkeypatch.setattr(command, "INTAKES", ())
+    monkeypatch.setattr(command, "HOLD_RULES", ())
     monkeypatch.setattr("sys.argv", ["model"])
 
     assert command.main() == 1
