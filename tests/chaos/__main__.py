@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tests.chaos.episode import EpisodeSpec, Score, run_episode
+from tests.chaos.episode import EpisodeSpec, run_episode
 from tests.chaos.life import prepare
 from tests.chaos.nursery import open_nursery
+from tests.chaos.points import PLACES, REACHED
 from tests.chaos.sabotage import SABOTAGES
+from tests.chaos.score import Score
 
 KILLS_PER_EPISODE = 120
 COLUMNS = "{:<22}{:>8}{:>10}{:>12}{:>14}{:>12}{:>12}{:>9}"
@@ -53,13 +55,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", help="printed at the start of each run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--payments-per-life", type=int, default=100, metavar="N")
+    parser.add_argument("--payments-per-life", type=int, default=80, metavar="N")
     parser.add_argument("--minutes", type=float, help="begin no episode after that time")
     parser.add_argument("--directory", type=Path, help="where the data of failed ones stays")
+    parser.add_argument(
+        "--places",
+        type=_places,
+        default=PLACES,
+        metavar="NAME,...",
+        help="the failpoints to die at, of all that the traffic comes to",
+    )
     parser.add_argument(
         "--sabotage", choices=SABOTAGES, help="sow a known bug, to see it found"
     )
     return parser.parse_args()
+
+
+def _places(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(REACHED):
+        raise argparse.ArgumentTypeError(f"{unknown} is none of {', '.join(REACHED)}")
+    return names
 
 
 def _specs(options: argparse.Namespace, seed: str) -> list[EpisodeSpec]:
@@ -73,6 +89,7 @@ def _specs(options: argparse.Namespace, seed: str) -> list[EpisodeSpec]:
             kills=some,
             payments_per_life=options.payments_per_life,
             directory=root / str(number),
+            places=options.places,
             sabotage=options.sabotage,
         )
         for number, some in enumerate(kills)
@@ -169,6 +186,8 @@ def _print_total(total: Score) -> None:
         print(f"\n{title}:")
         for name, times in counted.most_common():
             print(f"{times:>8}  {name}")
+    spared = [name for name in REACHED if f"failpoint {name}" not in total.places]
+    print(f"\nfailpoints where it never died: {', '.join(spared) or 'none'}")
 
 
 if __name__ == "__main__":

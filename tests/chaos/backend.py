@@ -15,6 +15,7 @@ import orjson
 
 from nwc_service.backend import (
     BackendUnavailable,
+    BadRequest,
     Balance,
     Cap,
     Cursor,
@@ -38,7 +39,7 @@ from nwc_service.backend import (
     Unsupported,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
-from tests.chaos.wire import MAX_LINE_BYTES, to_line, to_outcome, to_report
+from tests.chaos.wire import MAX_LINE_BYTES, from_request, to_line, to_outcome, to_report
 
 CALL_TIMEOUT_S = 2.0
 
@@ -53,7 +54,8 @@ class _NoReply(Exception):
 
 class ChaosBackend:
     caps = (
-        Cap.INBOUND
+        Cap.NODE_INFO
+        | Cap.INBOUND
         | Cap.MSAT_INVOICE
         | Cap.DESCRIPTION_HASH
         | Cap.OWN_PREIMAGE
@@ -64,6 +66,10 @@ class ChaosBackend:
         | Cap.SETTLE_CURSOR
         | Cap.PUSH
         | Cap.CANCEL_INVOICE
+        | Cap.HOLD
+        | Cap.KEYSEND
+        | Cap.KEYSEND_TLV
+        | Cap.KEYSEND_OWN_PREIMAGE
     )
     release_rules: Mapping[PaymentKind, ReleaseRule] = {PaymentKind.BOLT11: ReleaseRule.EXPIRY}
 
@@ -104,11 +110,9 @@ class ChaosBackend:
         raise Unsupported("no offers")
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
-        if isinstance(request, KeysendRequest):
-            raise Unsupported("no keysend")
         try:
             async with asyncio.timeout(request.timeout_s):
-                told = await self._call("pay", **asdict(request))
+                told = await self._call("pay", **from_request(request))
         except _NotReached:
             return NotSent(FailReason.UNAVAILABLE, "connection refused")
         except (_NoReply, TimeoutError) as error:
@@ -137,7 +141,9 @@ class ChaosBackend:
     async def resolve_hold(
         self, payment_hash: PaymentHash, preimage: Preimage | None
     ) -> InvoiceReport:
-        raise Unsupported("no hold invoices")
+        return to_report(
+            await self._ask("resolve_hold", payment_hash=payment_hash, preimage=preimage)
+        )
 
     async def cancel_invoice(self, payment_hash: PaymentHash) -> None:
         await self._ask("cancel_invoice", payment_hash=payment_hash)
@@ -152,7 +158,7 @@ class ChaosBackend:
         pass
 
     async def _ask(self, call: str, **arguments: object) -> Any:
-        """A question, that may be put again. Raises BackendUnavailable."""
+        """A question, that may be put again. Raises BackendUnavailable and BadRequest."""
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 return await self._call(call, **arguments)
@@ -161,7 +167,10 @@ class ChaosBackend:
 
     async def _call(self, call: str, **arguments: object) -> Any:
         async with self._connected(call, **arguments) as reader:
-            return (await _reply(reader))["result"]
+            reply = await _reply(reader)
+        if "refused" in reply:
+            raise BadRequest(reply["refused"])
+        return reply["result"]
 
     @asynccontextmanager
     async def _connected(

@@ -3,7 +3,7 @@ after life until it is answered; what was answered is delivered again to see the
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,20 +19,52 @@ STRANGER = Keypair(b"\x55" * 32)
 """Whose socket it is does not matter: the events are signed by the apps."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One payment that an app asks for. The hash of a keysend is the service's to choose where
+    the app names no preimage."""
+
+    params: JsonObject
+    payment_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """An invoice that can be paid."""
+
+    invoice: str
+    payment_hash: str
+
+    @property
+    def wish(self) -> Wish:
+        return Wish({"invoice": self.invoice}, self.payment_hash)
+
+
 @dataclass(slots=True)
 class Asked:
-    """A request that changes something, and every distinct answer that ever came."""
+    """A request that changes something, and every distinct answer that ever came: one, or one
+    to each of its items."""
 
     client: RawClient
     event: Event
     method: str
-    payment_hash: str | None = None
-    answers: set[str] = field(default_factory=set)  # signed events, byte by byte
-    payload: JsonObject = field(default_factory=dict)  # of the first answer
+    params: JsonObject
+    wishes: tuple[Wish, ...] = ()
+    d_tags: tuple[str, ...] = ()  # of its items, where it may have several
+    answers: dict[str | None, set[str]] = field(default_factory=dict)
+    """By the d tag: signed events, byte by byte. A refusal of the whole has none."""
+    payloads: dict[str | None, JsonObject] = field(default_factory=dict)  # of the first ones
+
+    @property
+    def is_answered(self) -> bool:
+        return None in self.answers or (
+            bool(self.d_tags) and self.answers.keys() >= set(self.d_tags)
+        )
 
     @property
     def result(self) -> JsonObject | None:
-        result: JsonObject | None = self.payload.get("result")
+        """What was answered to it as a whole."""
+        result: JsonObject | None = self.payloads.get(None, {}).get("result")
         return result
 
 
@@ -43,7 +75,7 @@ class Apps:
         self.offset_s = 0
         self.asked: dict[str, Asked] = {}
         self.unanswered: dict[str, Asked] = {}
-        self.heard: set[str] = set()  # requests whose answer came, since this was cleared
+        self.heard: set[str] = set()  # answers that came, since this was cleared
         self._clients: list[RawClient] = []
         self._on_answer = on_answer
 
@@ -53,10 +85,16 @@ class Apps:
         return client
 
     def build(
-        self, client: RawClient, method: str, params: JsonObject, *, payment_hash: str | None
+        self,
+        client: RawClient,
+        method: str,
+        params: JsonObject,
+        *,
+        wishes: Sequence[Wish] = (),
+        d_tags: Sequence[str] = (),
     ) -> Asked:
         event = client.build_request(method, params, created_at=self.now())
-        return Asked(client, event, method, payment_hash)
+        return Asked(client, event, method, params, tuple(wishes), tuple(d_tags))
 
     def keep(self, asked: Iterable[Asked]) -> None:
         """They will be sent now, so from now on they are owed an answer."""
@@ -99,11 +137,13 @@ class Apps:
         asked = self.asked.get(event.tag_value("e") or "")
         if asked is None:
             return
-        self.heard.add(asked.event.id)
-        is_first = not asked.answers
-        asked.answers.add(event.to_json())
-        if not is_first:
+        signed, d_tag = event.to_json(), event.tag_value("d")
+        self.heard.add(signed)
+        asked.answers.setdefault(d_tag, set()).add(signed)
+        if d_tag in asked.payloads:
             return
-        asked.payload = json.loads(asked.client.conversation.decrypt(event.content))
-        del self.unanswered[asked.event.id]
-        self._on_answer(asked)
+        content = asked.client.conversation.decrypt(event.content)
+        asked.payloads[d_tag] = json.loads(content)
+        if asked.is_answered and asked.event.id in self.unanswered:
+            del self.unanswered[asked.event.id]
+            self._on_answer(asked)

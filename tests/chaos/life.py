@@ -10,7 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nwc_service import app, backend, embedded, log, outbox, reconciler
-from nwc_service.config import BackendSettings, PaymentSettings, RequestSettings, Settings
+from nwc_service.config import (
+    BackendSettings,
+    InvoiceSettings,
+    PaymentSettings,
+    RequestSettings,
+    Settings,
+)
 from nwc_service.store import sqlite
 from tests.chaos.backend import ChaosBackend
 from tests.chaos.node import NodeSpec, run_node
@@ -20,6 +26,7 @@ from tests.chaos.sabotage import SABOTAGES
 
 PAY_TIMEOUT_S = 2
 REQUEST_MAX_AGE_S = 280  # the embedded relay takes none that is older than 300 s
+LONGEST_HOLD_S = 15
 BACKEND = "node"
 
 
@@ -65,6 +72,9 @@ def settings(data_dir: Path, socket: str) -> Settings:
         payments=PaymentSettings(
             timeout_s=PAY_TIMEOUT_S, max_open=10_000, max_open_per_account=2_000
         ),
+        invoices=InvoiceSettings(
+            max_open_holds_per_account=1_000, longest_hold_s=LONGEST_HOLD_S
+        ),
         requests=RequestSettings(
             max_mutating_age_s=REQUEST_MAX_AGE_S,
             rate_per_s=10_000,
@@ -96,7 +106,7 @@ def _install_backend() -> None:
 
 
 def _quicken() -> None:
-    for name in ("PAYMENTS", "INVOICES", "CANCELS", "RELEASED"):
+    for name in ("PAYMENTS", "INVOICES", "CANCELS", "HOLDS", "RELEASED"):
         setattr(reconciler, f"{name}_EVERY_S", 0.2)
     for name in ("SWEEP", "RELEASED"):
         setattr(reconciler, f"{name}_AT_MOST", 10_000)

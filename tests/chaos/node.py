@@ -16,17 +16,27 @@ import orjson
 
 from nwc_service.backend import (
     BackendUnavailable,
+    BadRequest,
     Cursor,
     InvoiceSpec,
+    KeysendRequest,
     PaymentRef,
     PayRequest,
     Unknown,
 )
-from tests.chaos.wire import MAX_LINE_BYTES, JsonObject, from_outcome, from_report, to_line
-from tests.doubles.hostile_node import Faults, HostileNode
+from nwc_service.wallet import keysend
+from tests.chaos.wire import (
+    MAX_LINE_BYTES,
+    JsonObject,
+    from_outcome,
+    from_report,
+    to_line,
+    to_request,
+)
+from tests.doubles.hostile_node import NODE_PUBKEY, Faults, HostileNode, SendState
 
 POLL_S = 0.05
-INFO = {"alias": "hostile", "pubkey": "02" + "11" * 32, "network": "regtest"}
+INFO = {"alias": "hostile", "pubkey": NODE_PUBKEY, "network": "regtest"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +91,24 @@ class NodeServer:
         if call == "watch":
             await self._watch(writer, **arguments)
             return
-        if call == "pay":
-            result = await self._pay(writer, PayRequest(**arguments))
-        else:
-            result = getattr(self, f"_on_{call}")(**arguments)
-        writer.write(to_line({"result": result}))
+        try:
+            if call == "pay":
+                result = await self._pay(writer, to_request(arguments))
+            else:
+                result = getattr(self, f"_on_{call}")(**arguments)
+            reply = {"result": result}
+        except BadRequest as error:
+            reply = {"refused": str(error)}
+        writer.write(to_line(reply))
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
     # --- the backend's calls that take time
 
-    async def _pay(self, writer: asyncio.StreamWriter, request: PayRequest) -> Any:
+    async def _pay(
+        self, writer: asyncio.StreamWriter, request: PayRequest | KeysendRequest
+    ) -> Any:
         self._node.submit(request)
         while not writer.is_closing():
             outcome = self._node.answer(request.our_id)
@@ -116,7 +132,7 @@ class NodeServer:
 
     def _on_info(self) -> JsonObject:
         self._node.counters()  # as unavailable as any call
-        return dict(INFO)
+        return INFO | {"block_height": self._node.height()}
 
     def _on_balance(self) -> int:
         return self._node.balance_msat()
@@ -146,6 +162,9 @@ class NodeServer:
     def _on_cancel_invoice(self, payment_hash: Any) -> None:
         self._node.cancel_invoice(payment_hash)
 
+    def _on_resolve_hold(self, payment_hash: Any, preimage: Any) -> JsonObject | None:
+        return from_report(self._node.resolve_hold(payment_hash, preimage))
+
     # --- the world outside
 
     def _on_offer(self, offers: list[tuple[int, int]]) -> list[str]:
@@ -154,6 +173,11 @@ class NodeServer:
     def _on_receive(self, hashes: list[Any]) -> list[int]:
         return [self._node.receive(payment_hash) for payment_hash in hashes]
 
+    def _on_receive_keysend(self, amount_msat: int, keysend_id: str) -> str:
+        return self._node.receive_keysend(
+            amount_msat, {keysend.ACCOUNT_TLV: keysend_id.encode()}
+        )
+
     def _on_receive_stray(self, amount_msat: int) -> str:
         return self._node.receive_stray(amount_msat)
 
@@ -161,7 +185,10 @@ class NodeServer:
         """What an operator finds who looks at the node itself, long after the send."""
         paid = self._node.truth.paid.get(our_id)
         return {
-            "arrived": our_id in self._node.truth.sends,
+            "arrived": any(
+                send.our_id == our_id and send.state is not SendState.DROPPED
+                for send in self._node._sends
+            ),
             "preimage": self._node._payees[paid.payment_hash] if paid else None,
             "fee_msat": paid.said_fee_msat if paid else None,
         }
@@ -202,4 +229,6 @@ class NodeServer:
             "lied": [send.our_id for send in sends if send.says_failed],
             "open": len(self._node._open),
             "received": [(h, msat) for (h, _), msat in truth.received_msat.items()],
+            "keysends": {h: keysend.keysend_id(tlvs) for h, tlvs in truth.keysends.items()},
+            "decided": sorted(truth.decided),
         }

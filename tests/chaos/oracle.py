@@ -6,16 +6,20 @@ is created is there without having come.
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nwc_service.wallet.payment import proves
 from nwc_service.wallet.units import PaymentHash, Preimage
-from tests.chaos.clients import Asked
+from tests import at_rest
+from tests.chaos.books import Books
+from tests.chaos.clients import Asked, Wish
 from tests.chaos.wire import JsonObject
+
+INSIDE = ("internal", "internal_hold")
+MADE = ("make_invoice", "make_hold_invoice")
+ENDS = {"settle_hold_invoice": {"SETTLED"}, "cancel_hold_invoice": {"CANCELED", "EXPIRED"}}
 
 
 @dataclass(slots=True)
@@ -39,51 +43,6 @@ class Verdict:
             self.problems.append(f"{name}: {actual_msat} msat, expected {expected_msat}")
 
 
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What the service has written."""
-
-    payments: list[sqlite3.Row]
-    accounts: dict[str, sqlite3.Row]  # by id
-    book: dict[str, int]
-    loss_msat: dict[str, int]  # by payment
-    moved: dict[str, list[tuple[str, int]]]  # by the operator's reason: account id, change
-    waits: dict[str, str]  # request ids to payment ids
-    alarms: set[tuple[str, str]]
-
-    @classmethod
-    def read(cls, path: Path) -> "Books":
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-            db.row_factory = sqlite3.Row
-            moved: dict[str, list[tuple[str, int]]] = defaultdict(list)
-            for row in db.execute(
-                "SELECT kind, source, destination, amount_msat, reason FROM entry"
-                " WHERE kind IN ('credit', 'debit')"
-            ):
-                is_credit = row["kind"] == "credit"
-                holder = row["destination"] if is_credit else row["source"]
-                change_msat = row["amount_msat"] if is_credit else -row["amount_msat"]
-                moved[row["reason"]].append((holder.partition(":")[2], change_msat))
-            return cls(
-                payments=db.execute("SELECT * FROM payment").fetchall(),
-                accounts={r["account_id"]: r for r in db.execute("SELECT * FROM account")},
-                book=dict(db.execute("SELECT name, balance_msat FROM book").fetchall()),
-                loss_msat=dict(
-                    db.execute(
-                        "SELECT payment_id, sum(amount_msat) FROM entry WHERE source = 'loss'"
-                        " GROUP BY payment_id"
-                    ).fetchall()
-                ),
-                moved=moved,
-                waits=dict(
-                    db.execute(
-                        "SELECT request_id, payment_id FROM request WHERE payment_id <> ''"
-                    ).fetchall()
-                ),
-                alarms={(r[0], r[1]) for r in db.execute("SELECT kind, subject FROM alarm")},
-            )
-
-
 class Oracle:
     def __init__(
         self,
@@ -103,6 +62,13 @@ class Oracle:
         self._moved = moved
         self._node = f"node:{backend}"
         self._ids = {row["name"]: id_ for id_, row in books.accounts.items()}
+        self._by_keysend_id = {row["keysend_id"]: id_ for id_, row in books.accounts.items()}
+        self._made = {
+            one.result["payment_hash"]: one
+            for one in asked.values()
+            if one.method in MADE and one.result
+        }
+        self._wishes = dict(self._wished())  # by payment
         self._expected: Counter[str] = Counter()  # what each account shall have, by id
         self._node_msat = 0  # what shall have left the node, less what has come
         self.verdict = Verdict()
@@ -123,6 +89,8 @@ class Oracle:
             self._node, -self._books.book.get(self._node, 0), expected_msat=-self._node_msat
         )
         self._answers()
+        self._holds()
+        self.verdict.problems += self._books.left_undone
         for payment_id, times in self._truth["sent"].items():
             if times > 1:
                 self._problem(f"payment {payment_id} was sent {times} times")
@@ -130,6 +98,17 @@ class Oracle:
 
     def _problem(self, text: str) -> None:
         self.verdict.problems.append(text)
+
+    def _wished(self) -> Iterator[tuple[str, Wish]]:
+        """Every payment that a request asked for; what none did is nobody's to pay."""
+        for asked in self._asked.values():
+            for request_id, wish in zip(_item_ids(asked), asked.wishes, strict=False):
+                row = self._books.requests.get(request_id)
+                if row is not None and row["payment_id"]:
+                    yield row["payment_id"], wish
+
+    def _payee(self, made: Asked) -> str:
+        return self._ids[self._account_of[made.event.pubkey]]
 
     # --- what happened to whom
 
@@ -145,16 +124,15 @@ class Oracle:
                     self._expected[self._ids[account]] += change_msat
 
     def _received(self) -> None:
-        made_by = {
-            asked.result["payment_hash"]: self._account_of[asked.event.pubkey]
-            for asked in self._asked.values()
-            if asked.method == "make_invoice" and asked.result
-        }
+        """By whose invoice it paid, or whom it names."""
         suspense_msat = 0
         for payment_hash, received_msat in self._truth["received"]:
             self._node_msat -= received_msat
-            if payment_hash in made_by:
-                self._expected[self._ids[made_by[payment_hash]]] += received_msat
+            made = self._made.get(payment_hash)
+            named = self._by_keysend_id.get(self._truth["keysends"].get(payment_hash))
+            payee = self._payee(made) if made else named
+            if payee:
+                self._expected[payee] += received_msat
             else:
                 suspense_msat += received_msat
         self.verdict.compare(
@@ -162,26 +140,39 @@ class Oracle:
         )
 
     def _paid_inside(self) -> None:
-        made = {
-            asked.result["payment_hash"]: asked
-            for asked in self._asked.values()
-            if asked.method == "make_invoice" and asked.result
-        }
+        """As the invoice, or the keysend, says, and by one who asked for it."""
         for row in self._books.payments:
-            if row["kind"] != "internal":
+            wish = self._wishes.get(row["payment_id"])
+            if row["kind"] not in INSIDE or wish is None:
                 continue
-            asked = made[row["payment_hash"]]
-            assert asked.result is not None
-            payee = self._ids[self._account_of[asked.event.pubkey]]
-            self._expected[row["account_id"]] -= asked.result["amount"]
-            self._expected[payee] += asked.result["amount"]
+            if row["state"] != "SETTLED":
+                if row["kind"] == "internal" or row["state"] != "RELEASED":
+                    self._problem(f"payment {row['payment_id']} is still {row['state']}")
+                continue
+            payee, amount_msat = self._inside_of(wish)
+            if payee is None:
+                self._problem(f"payment {row['payment_id']} is paid, and names nobody")
+                continue
+            self._expected[row["account_id"]] -= amount_msat
+            self._expected[payee] += amount_msat
+
+    def _inside_of(self, wish: Wish) -> tuple[str | None, int]:
+        if "invoice" in wish.params:
+            made = self._made[wish.payment_hash]
+            assert made.result is not None
+            return self._payee(made), made.result["amount"]
+        records = wish.params.get("tlv_records", [])
+        named = [bytes.fromhex(record["value"]).decode() for record in records]
+        return self._by_keysend_id.get(named[0] if named else ""), wish.params["amount"]
 
     def _paid_outside(self) -> None:
         by_hash: dict[str, list[sqlite3.Row]] = defaultdict(list)
         known = set()
         for row in self._books.payments:
             known.add(row["payment_id"])
-            if row["kind"] != "internal":
+            if row["payment_id"] not in self._wishes:
+                self._problem(f"payment {row['payment_id']} was asked for by nobody")
+            if row["kind"] not in INSIDE:
                 by_hash[row["payment_hash"]].append(row)
         for rows in by_hash.values():
             self._one_hash(rows)
@@ -217,7 +208,11 @@ class Oracle:
         if told_msat is None or told_msat < 0:
             told_msat = reserve_msat
         fee_msat = min(told_msat, reserve_msat)
-        self._expected[row["account_id"]] -= payment["amount_msat"] + fee_msat
+        wish = self._wishes.get(row["payment_id"])
+        if wish is not None:
+            if payment["amount_msat"] != wish.params.get("amount", payment["amount_msat"]):
+                self._problem(f"{wish} is paid as {payment}")
+            self._expected[row["account_id"]] -= payment["amount_msat"] + fee_msat
         self._node_msat += payment["amount_msat"] + told_msat
         return int(told_msat - fee_msat)
 
@@ -254,23 +249,83 @@ class Oracle:
     # --- what the apps heard
 
     def _answers(self) -> None:
-        states = {row["payment_id"]: row["state"] for row in self._books.payments}
-        for request_id, asked in self._asked.items():
-            self.verdict.unanswered += not asked.answers
-            self.verdict.differing += len(asked.answers) > 1
-            if asked.method != "pay_invoice" or not asked.answers:
-                continue
-            state = states.get(self._books.waits.get(request_id, ""))
-            if asked.result is None and state == "SETTLED":
-                self._problem(f"request {request_id}: paid, and told {asked.payload}")
-            if asked.result is not None and not _is_proven(asked, state):
-                self._problem(f"request {request_id}: {state}, and told {asked.payload}")
+        payments = {row["payment_id"]: row for row in self._books.payments}
+        for asked in self._asked.values():
+            self.verdict.unanswered += not asked.is_answered
+            self.verdict.differing += any(len(signed) > 1 for signed in asked.answers.values())
+            for request_id, wish, d_tag in zip(
+                _item_ids(asked), asked.wishes, asked.d_tags or (None,), strict=False
+            ):
+                payload = asked.payloads.get(d_tag)
+                row = self._books.requests.get(request_id)
+                payment = payments.get(row["payment_id"] or "") if row is not None else None
+                if payload is not None:
+                    self._paid(wish, payload, payment=payment)
+            self._several(asked)
+            self._decided(asked)
+
+    def _paid(self, wish: Wish, payload: JsonObject, *, payment: sqlite3.Row | None) -> None:
+        result = payload.get("result")
+        row = dict(payment) if payment is not None else {}
+        is_settled = row.get("state") == "SETTLED"
+        if (result is not None) != is_settled:
+            self._problem(f"{row or wish}, and told {payload}")
+            if is_settled:  # and is going to be paid once more
+                self.verdict.lost_msat += row["amount_msat"] + row["fee_msat"]
+        elif result is not None and not _is_true(result, row, wish=wish):
+            self._problem(f"{row}, and told {payload}")
+
+    def _several(self, asked: Asked) -> None:
+        """Its items are claimed and answered each, or it was refused as a whole."""
+        if not asked.d_tags:
+            return
+        claimed = [id_ in self._books.requests for id_ in _item_ids(asked)]
+        told = set(asked.answers)
+        is_whole = claimed.count(True) == 1 and None in told
+        due = {None} if is_whole else set(asked.d_tags)
+        if not told <= due or not (is_whole or all(claimed)):
+            self._problem(f"{asked.method} {asked.event.id}: {claimed}, and told {told}")
+
+    def _decided(self, asked: Asked) -> None:
+        """What was told to be done is done. A refusal may be overtaken by another decision."""
+        if asked.method not in ENDS or asked.result is None:
+            return
+        row = self._books.requests[asked.event.id]
+        states = [
+            invoice["state"]
+            for invoice in self._books.holds
+            if invoice["invoice_id"] == row["invoice_id"]
+        ]
+        if not set(states) <= ENDS[asked.method] or not states:
+            self._problem(f"{asked.method} {asked.event.id} was done, it is {states}")
+
+    def _holds(self) -> None:
+        came_msat: Counter[str] = Counter()
+        for payment_hash, msat in self._truth["received"]:
+            came_msat[payment_hash] += msat
+        self.verdict.problems += at_rest.holds(
+            self._books.holds,
+            wished={
+                asked.params["preimage"]
+                for asked in self._asked.values()
+                if asked.method == "settle_hold_invoice"
+            },
+            came_msat=lambda row: came_msat[row["payment_hash"]],
+            is_told=lambda row: row["payment_hash"] in self._truth["decided"],
+        )
 
 
-def _is_proven(asked: Asked, state: str | None) -> bool:
-    assert asked.result is not None
-    preimage = Preimage(asked.result["preimage"])
-    return state == "SETTLED" and proves(preimage, PaymentHash(asked.payment_hash or ""))
+def _item_ids(asked: Asked) -> list[str]:
+    """As the service names them: the first has the event's own id."""
+    others = [f"{asked.event.id}:{number}" for number in range(1, len(asked.d_tags))]
+    return [asked.event.id, *others]
+
+
+def _is_true(result: JsonObject, payment: JsonObject, *, wish: Wish) -> bool:
+    payment_hash = PaymentHash(wish.payment_hash or payment["payment_hash"])
+    told = result["preimage"], result["fees_paid"]
+    right = payment["preimage"], payment["fee_msat"]
+    return told == right and proves(Preimage(result["preimage"]), payment_hash)
 
 
 def _spent_msat(payment: Mapping[str, Any]) -> int:

@@ -52,6 +52,7 @@ class Operator:
         )
         self.moved: dict[str, tuple[str, int, bool]] = {}
         """By the reason given: the account, the change, and whether he was told that it is."""
+        self.keysend_ids: dict[str, str] = {}  # of the accounts of users
         self.opened: set[str] = set()  # accounts, as he was told
         self.connected: set[str] = set()  # ids of connections
         self.revoked: set[str] = set()
@@ -87,10 +88,16 @@ class Operator:
 
     async def open_account(self, name: str, *, credit_msat: int, notifications: str) -> str:
         """The URI of an app on it."""
-        await self.call("POST", "accounts", name=name)
+        account = await self.call("POST", "accounts", name=name)
+        self.keysend_ids[name] = account["keysend_id"]
         await self.move(name, "credit", amount_msat=credit_msat)
         created = await self.call(
-            "POST", "connections", account=name, app="chaos", notifications=notifications
+            "POST",
+            "connections",
+            account=name,
+            app="chaos",
+            scopes="all",
+            notifications=notifications,
         )
         return str(created["uri"])
 

@@ -7,6 +7,8 @@ from tests.chaos.points import drawn_point
 from tests.doubles.hostile_node import Faults
 
 LONGEST_LIFE_S = 1.2
+PATIENCE_S = 2.0
+"""How long a life may take to come to its point."""
 NODE_SKEW_S = 30
 SERVICE_SKEW_S = 50
 """Together less than the skew that rule H allows for."""
@@ -35,9 +37,10 @@ class LifePlan:
     skew_s: int
 
 
-def drawn_life(random: Random) -> LifePlan:
-    point = drawn_point(random) if random.random() < 0.6 else None
-    after_s = LONGEST_LIFE_S if point else random.uniform(0.02, LONGEST_LIFE_S)
+def drawn_life(random: Random, *, places: tuple[str, ...]) -> LifePlan:
+    """`places` are the failpoints to choose from."""
+    point = drawn_point(random, places=places) if random.random() < 0.75 else None
+    after_s = PATIENCE_S if point else random.uniform(0.02, LONGEST_LIFE_S)
     trouble = Trouble(
         kind=random.choice(TROUBLES),
         at_s=random.uniform(0.0, LONGEST_LIFE_S / 2),
@@ -87,6 +90,8 @@ def drawn_faults(random: Random) -> Faults:
         event_repeats=vice(0.3),
         events_reordered=vice(0.3),
         index_gap=vice(0.2),
+        resolved_unheard=vice(0.2),
+        held_shortly=vice(0.2),
         late_s=20.0,
         in_flight_s=60.0,
         event_late_s=20.0,

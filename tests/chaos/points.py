@@ -12,25 +12,60 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NoReturn
 
-from nwc_service.failpoint import FAILPOINTS, arm
+from nwc_service.failpoint import FAILPOINTS, FailpointName, arm
 from nwc_service.store.database import Tx, Work
 from nwc_service.store.sqlite import SqliteDatabase
 
-MOST_PASSES = 12
+MOST_PASSES = 10
 MOST_COMMITS = 150
 MOST_STEPS = 4000
+
+ELSEWHERE: tuple[FailpointName, ...] = (
+    "in_offer_claim",
+    "after_offer_claim",
+    "after_offer_created",
+    "in_offer_store",
+    "after_offer_store",
+    "in_create_connection",
+    "after_create_connection",
+)
+"""Nothing of this traffic comes there."""
+RARE: tuple[FailpointName, ...] = (
+    "after_claim_all",
+    "in_accept",
+    "after_accept",
+    "in_hold_decision",
+    "after_hold_decision",
+    "after_hold_resolved",
+    "after_cancel",
+    "in_give_back",
+    "before_resolve",
+    "after_resolve",
+    "after_account_create",
+    "after_connection_create",
+    "after_revoke",
+    "in_credit_by_operator",
+    "after_credit_by_operator",
+    "in_debit",
+    "after_debit",
+)
+"""A life comes there a few times at most: more of them are sent there, to the first time."""
+REACHED = tuple(name for name in FAILPOINTS if name not in ELSEWHERE)
+PLACES = REACHED + RARE
 
 Tell = Callable[[str], None]
 """Says where it dies, for the table in the end."""
 
 
-def drawn_point(random: Random) -> str:
-    kind = random.choice(["failpoint", "failpoint", "before", "in", "after", "step"])
-    if kind == "failpoint":
-        return f"failpoint {random.choice(FAILPOINTS)}:{random.randint(1, MOST_PASSES)}"
-    most = MOST_STEPS if kind == "step" else MOST_COMMITS
+def drawn_point(random: Random, *, places: tuple[str, ...]) -> str:
+    kind = random.choice(["failpoint"] * 3 + ["before", "in", "after", "step"])
+    most = {"failpoint": MOST_PASSES, "step": MOST_STEPS}.get(kind, MOST_COMMITS)
     # As many early ones as late ones, by their order of magnitude.
-    return f"{kind} {int(most ** random.random())}"
+    number = int(most ** random.random())
+    if kind != "failpoint":
+        return f"{kind} {number}"
+    name = random.choice(places)
+    return f"failpoint {name}:{1 if name in RARE else number}"
 
 
 def arm_point(point: str, *, tell: Tell) -> None:

@@ -64,6 +64,8 @@ SOWN = {
     "credit_each_event": "msat created",
     "answer_anew": "differing",
     "keep_silent": "unanswered",
+    "credit_on_accepted": "msat created",
+    "pay_items_again": "msat lost",
 }
 
 

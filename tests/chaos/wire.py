@@ -6,7 +6,14 @@ from typing import Any, get_args
 
 import orjson
 
-from nwc_service.backend import FailReason, InvoiceReport, InvoiceStatus
+from nwc_service.backend import (
+    FailReason,
+    InvoiceReport,
+    InvoiceStatus,
+    KeysendRequest,
+    PayRequest,
+)
+from nwc_service.wallet import keysend
 from nwc_service.wallet.outcome import Outcome
 
 JsonObject = dict[str, Any]
@@ -34,8 +41,24 @@ def to_outcome(told: JsonObject | None) -> Outcome | None:
 
 
 def from_report(report: InvoiceReport | None) -> JsonObject | None:
-    return None if report is None else asdict(report)
+    if report is None:
+        return None
+    tlvs = None if report.tlvs is None else keysend.to_text(report.tlvs)
+    return asdict(report) | {"tlvs": tlvs}
 
 
 def to_report(told: JsonObject) -> InvoiceReport:
-    return InvoiceReport(**told | {"status": InvoiceStatus(told["status"])})
+    tlvs = None if told["tlvs"] is None else keysend.from_text(told["tlvs"])
+    return InvoiceReport(**told | {"status": InvoiceStatus(told["status"]), "tlvs": tlvs})
+
+
+def from_request(request: PayRequest | KeysendRequest) -> JsonObject:
+    if isinstance(request, KeysendRequest):
+        return asdict(request) | {"tlvs": keysend.to_text(request.tlvs)}
+    return asdict(request)
+
+
+def to_request(told: JsonObject) -> PayRequest | KeysendRequest:
+    if "tlvs" in told:
+        return KeysendRequest(**told | {"tlvs": keysend.from_text(told["tlvs"])})
+    return PayRequest(**told)

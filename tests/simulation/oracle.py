@@ -13,6 +13,7 @@ from nwc_service.methods import METHODS
 from nwc_service.wallet import keysend
 from nwc_service.wallet.ledger import SUSPENSE
 from nwc_service.wallet.units import BackendName, PaymentHash
+from tests import at_rest
 from tests.doubles.hostile_node import HostileNode, Paid
 from tests.simulation import invariants
 from tests.simulation.parties import Asked, JsonObject
@@ -48,7 +49,7 @@ def _problems(world: World) -> Iterator[str]:
             yield from _released(world, payment)
     yield from _nodes(world, payments)
     yield from _holds(world)
-    yield from _left_undone(world)
+    yield from at_rest.left_undone(world.connection)
     yield from _balances(world, payments)
     yield from _answers(world, {row["payment_id"]: row for row in payments})
 
@@ -142,26 +143,6 @@ def _nodes(world: World, payments: list[Row]) -> Iterator[str]:
         yield from _receipts(world, name, node)
 
 
-def _left_undone(world: World) -> Iterator[str]:
-    """I16 and the crash matrix: what was queued is done when all works again."""
-    for row in _all(world, "SELECT payment_hash FROM cancellation WHERE done_at IS NULL"):
-        yield f"invoice {row['payment_hash']} was never canceled at its node"
-    for row in _all(
-        world,
-        "SELECT payment_id FROM payment WHERE invoice <> ''"
-        " AND kind IN ('internal', 'internal_hold') AND NOT EXISTS (SELECT 1"
-        " FROM cancellation WHERE cancellation.payment_hash = payment.payment_hash)",
-    ):
-        yield f"I16: no cancel was queued for internal payment {row['payment_id']}"
-    for row in _all(
-        world,
-        "SELECT event_id FROM outbox WHERE published_at IS NULL AND abandoned_at IS NULL",
-    ):
-        yield f"event {row['event_id']} was never published"
-    for row in _all(world, "SELECT invoice_id FROM invoice WHERE state = 'REQUESTED'"):
-        yield f"invoice {row['invoice_id']} was never made nor refused"
-
-
 # --- money in
 
 
@@ -206,29 +187,20 @@ def _internal(world: World, payment: Row) -> Iterator[str]:
 
 
 def _holds(world: World) -> Iterator[str]:
-    """I17: each is over, and a node has settled only what its owner wished to have settled."""
     wished = {
-        asked.params["preimage"]
+        str(asked.params["preimage"])
         for asked in world.asked.values()
         if asked.method == "settle_hold_invoice"
     }
-    for row in _all(world, "SELECT * FROM invoice WHERE is_hold = 1"):
-        name = f"hold invoice {row['invoice_id']}"
-        is_open = row["state"] in ("PENDING", "ACCEPTED")
-        if row["state"] == "ACCEPTED" or (is_open and row["resolution"] is not None):
-            yield f"{name} is still {row['state']}, to {row['resolution']}"
-        truth = world.nodes[row["backend"]].truth
-        is_inside = row["payer_payment_id"] is not None
-        is_told = is_inside or row["payment_hash"] in truth.decided
-        if row["resolution"] == "settle" and not is_told:
-            yield f"{name} is {row['state']}, no node heard of its preimage"
-        came_msat = truth.received_of(row["payment_hash"])
-        is_settled = row["state"] == "SETTLED"
-        if is_settled and row["preimage"] not in wished:
-            yield f"{name} is settled, and nobody asked for it"
-        if is_settled and bool(came_msat) == is_inside:
-            yield f"{name} is settled, {came_msat} msat came, inside: {row['payer_payment_id']}"
-        world.counts["holds"] += 1
+    rows = _all(world, "SELECT * FROM invoice WHERE is_hold = 1")
+    world.counts["holds"] += len(rows)
+    truths = {name: node.truth for name, node in world.nodes.items()}
+    return at_rest.holds(
+        rows,
+        wished=wished,
+        came_msat=lambda row: truths[row["backend"]].received_of(row["payment_hash"]),
+        is_told=lambda row: row["payment_hash"] in truths[row["backend"]].decided,
+    )
 
 
 def _balances(world: World, payments: list[Row]) -> Iterator[str]:
