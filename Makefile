@@ -18,9 +18,10 @@ install: $(VENV)/.run-installed
 run: install
 	$(BIN)/nwc-service serve --welcome
 
-demo: install-dev
+# On two real LND nodes with BACKEND=lnd.
+demo: install-dev $(if $(filter lnd,$(BACKEND)),regtest-tools)
 	$(BIN)/python -m tests.clients.install
-	$(BIN)/python -m tests.demo
+	$(BIN)/python -m tests.demo $(if $(BACKEND),--backend $(BACKEND))
 
 test: real-parts
 	$(BIN)/python -m pytest $(PYTEST)

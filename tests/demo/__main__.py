@@ -1,9 +1,11 @@
 """`python -m tests.demo`: a tour of the service that ends by itself.
 
 Exit 0 only if every figure, as the service and the client libraries gave it, is what it should
-be. The service runs on its embedded defaults in a temporary directory of its own.
+be. The service runs in a temporary directory of its own, on its embedded defaults, or with
+`--backend lnd` on one of two real LND nodes.
 """
 
+import argparse
 import asyncio
 import shutil
 import sys
@@ -15,20 +17,23 @@ from typing import Any
 from nwc_service.log import redact
 from tests.clients import install
 from tests.demo.parties import ALBY, NOSTR_SDK, Clients, Party, clients
-from tests.demo.sandbox import SandboxOutside
+from tests.demo.stages import STAGES, Stage
 from tests.demo.story import Mismatch, PrintedStory
 from tests.demo.tour import FROM_OUTSIDE_MSAT, TO_OUTSIDE_MSAT, Tour
-from tests.e2e.service import ServiceProcess, service_process
+from tests.e2e.service import ServiceProcess
 
 
 def main() -> int:
-    data_dir = Path(tempfile.mkdtemp(prefix="nwc-demo-"))
+    parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
+    parser.add_argument("--backend", choices=STAGES, default="sandbox")
+    backend = parser.parse_args().backend
+    directory = Path(tempfile.mkdtemp(prefix="nwc-demo-"))
     story = PrintedStory()
-    code = exit_code(lambda: asyncio.run(_demo(data_dir, story)))
+    code = exit_code(lambda: asyncio.run(_demo(directory, story, backend=backend)))
     if code:
-        print(f"The data is in {data_dir}", file=sys.stderr)
+        print(f"The data is in {directory}", file=sys.stderr)
         return code
-    shutil.rmtree(data_dir)
+    shutil.rmtree(directory)
     story.say(f"\nAll {story.checks} checks are as they should be.", style="bold")
     return 0
 
@@ -50,19 +55,26 @@ def exit_code(work: Callable[[], None]) -> int:
     return 1
 
 
-async def _demo(data_dir: Path, story: PrintedStory) -> None:
-    async with service_process(data_dir) as service:
-        story.chapter("The service starts on embedded defaults")
+CHAPTERS = {
+    "sandbox": "The service starts on embedded defaults",
+    "lnd": "Two LND nodes open channels, and the service starts on one of them",
+}
+
+
+async def _demo(directory: Path, story: PrintedStory, *, backend: str) -> None:
+    story.chapter(CHAPTERS[backend])
+    async with STAGES[backend](directory) as stage:
+        service = stage.service
         ready = (await service.admin.get("/readyz")).json()
         story.check("ready", ready["ready"], expected=True)
-        story.say(f"   {ready['notice']}")
+        if "notice" in ready:
+            story.say(f"   {ready['notice']}")
         async with clients() as opened:
             alice = await _join(service, opened, story=story, name="alice", library=NOSTR_SDK)
             library = ALBY if install.installed() and install.node() else NOSTR_SDK
             bob = await _join(service, opened, story=story, name="bob", library=library)
-            outside = SandboxOutside(service)
-            await Tour(alice, bob, outside=outside, story=story).take()
-        await _compare_books(service, story, parties=(alice, bob), outside=outside)
+            await Tour(alice, bob, outside=stage.outside, story=story).take()
+        await _compare_books(stage, story, parties=(alice, bob))
         await _audit(service, story, state="running")
         await service.stop()
         await _audit(service, story, state="stopped")
@@ -88,30 +100,22 @@ async def _join(
 
 
 async def _compare_books(
-    service: ServiceProcess,
-    story: PrintedStory,
-    *,
-    parties: tuple[Party, ...],
-    outside: SandboxOutside,
+    stage: Stage, story: PrintedStory, *, parties: tuple[Party, ...]
 ) -> None:
     story.chapter("The books of both sides")
     for party in parties:
-        account = await service.account(party.name)
+        account = await stage.service.account(party.name)
         story.check(
             f"{party.name}: available and held, msat",
             (account["available_msat"], account["held_msat"]),
             expected=(party.balance_msat, 0),
         )
-    books = await _command(service, story, "sandbox", "show")
-    told = [
-        (one["direction"], one["amount_msat"], one["fee_msat"]) for one in books["payments"]
-    ]
     story.check(
         "what the nodes exchanged",
-        told,
+        await stage.exchanged(),
         expected=[
             ("incoming", FROM_OUTSIDE_MSAT, 0),
-            ("outgoing", TO_OUTSIDE_MSAT, outside.fee_msat(TO_OUTSIDE_MSAT)),
+            ("outgoing", TO_OUTSIDE_MSAT, stage.outside.fee_msat(TO_OUTSIDE_MSAT)),
         ],
     )
 

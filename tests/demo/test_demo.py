@@ -7,21 +7,43 @@ import pytest
 
 from tests.demo.__main__ import exit_code
 from tests.demo.story import Mismatch, PrintedStory
+from tests.parts import require_real
+from tests.regtest import build
 
 SECRETS = re.compile(r"nostr\+walletconnect:|secret=|lnbcrt[0-9]|nsec1")
 
 
 def test_the_demo_ends_with_exit_0_and_shows_no_secret() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.demo"], capture_output=True, text=True, timeout=120
-    )
+    shown = demo()
 
+    assert "alice's balance, msat                750000\n" in shown
+    assert "bob's balance, msat                  149000\n" in shown
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+def test_the_demo_on_two_real_lnds_shows_the_same_tour() -> None:
+    require_real("lnd (make regtest-tools)", build.built())
+
+    shown = demo("--backend", "lnd")
+
+    assert "alice's balance, msat                750000\n" in shown
+    assert "bob's balance, msat                  150000\n" in shown
+
+
+def demo(*options: str) -> str:
+    """What it prints, to its good end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.demo", *options],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "alice's balance, msat                750000\n" in done.stdout
-    assert "bob's balance, msat                  149000\n" in done.stdout
     assert SECRETS.search(done.stdout) is None
     assert not preimages(done.stdout)
+    return done.stdout
 
 
 def test_what_is_not_as_it_should_be_ends_the_story(

@@ -99,6 +99,13 @@ class LndNode:
         return f"https://127.0.0.1:{self.rest_port}"
 
     @property
+    def tls(self) -> ssl.SSLContext:
+        """Trusts this node and no other."""
+        if self._tls is None:
+            self._tls = pinned(self.certificate)
+        return self._tls
+
+    @property
     def host(self) -> str:
         """Where its peers find it."""
         return f"127.0.0.1:{self.p2p_port}"
@@ -192,13 +199,11 @@ class LndNode:
     @asynccontextmanager
     async def client(self, macaroon: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
         """A client of this node, as admin unless a macaroon is given."""
-        if self._tls is None:
-            self._tls = pinned(self.certificate)
         macaroon = self.macaroon if macaroon is None else macaroon
         headers = {"Grpc-Metadata-macaroon": macaroon} if macaroon else {}
         async with httpx.AsyncClient(
             base_url=self.url,
-            verify=self._tls,
+            verify=self.tls,
             headers=headers,
             timeout=CALL_TIMEOUT_S,
             trust_env=False,
