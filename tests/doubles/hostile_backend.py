@@ -1,7 +1,7 @@
 """A hostile node behind the backend port, in this process, on the loop's own clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -25,6 +26,7 @@ from nwc_service.backend import (
     ReleaseRule,
     Unknown,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 from tests.doubles.hostile_node import NODE_PUBKEY, HostileNode
@@ -71,6 +73,9 @@ class HostileBackend:
             network="regtest",
             block_height=self.node.height(),
         )
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def close(self) -> None:
         pass
