@@ -10,8 +10,8 @@ UV_PIP = UV_LINK_MODE=copy $(UV) pip install --quiet --python $(BIN)/python
 LOCK = $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --universal --python-version 3.11 --upgrade
 
-.PHONY: install install-dev real-parts run demo test model simulate chaos mutants proofs fuzz bench lint check \
-	format lock clean
+.PHONY: install install-dev real-parts regtest-tools run demo test test-regtest model simulate \
+	chaos mutants proofs fuzz bench lint check format lock clean
 
 install: $(VENV)/.run-installed
 
@@ -60,6 +60,13 @@ lint: install-dev
 check: lint test
 
 install-dev: $(VENV)/.dev-installed
+
+# A real Lightning network for the tests: lnd and btcd, built by Go from their modules.
+regtest-tools: install-dev
+	$(BIN)/python -m tests.regtest.build
+
+test-regtest: regtest-tools
+	$(BIN)/python -m pytest tests/regtest tests/backends -k "regtest or lnd" $(PYTEST)
 
 # What the tests use beside the service: other people's clients, a relay on khatru, a real LNbits.
 real-parts: install-dev

@@ -13,6 +13,7 @@ REDACTED = "[redacted]"
 
 _SECRET_FIELDS = frozenset(
     {"secret", "preimage", "invoice", "bolt11", "token", "uri", "admin_key", "invoice_key"}
+    | {"macaroon", "macaroon_hex"}
 )
 _SECRET_TEXT = re.compile(
     r"""(?ix)
@@ -21,7 +22,7 @@ _SECRET_TEXT = re.compile(
     | nsec1[0-9a-z]{20,}
     | bearer\s+\S+
     | /ws/[^\s/]{16,}  # LNbits has a wallet's key in the address of its websocket
-    | (?:secret|preimage|token|authorization|(?:api|admin|invoice)[-_]?key)
+    | (?:secret|preimage|token|authorization|macaroon|(?:api|admin|invoice)[-_]?key)
       [\\"'=:\s]+(?:b["'])?[^\s"']{16,}
     """
 )

@@ -128,6 +128,7 @@ SIGNATURES_OF_OTHERS = {
     "nwc_service/backend.py: list_history": "the port, as adapters of others implement it",
     "backends/sandbox/backend.py: list_history": "implements the port",
     "backends/lnbits/backend.py: list_history": "implements the port",
+    "backends/lnd/backend.py: list_history": "implements the port",
 }
 
 

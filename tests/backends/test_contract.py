@@ -9,6 +9,7 @@ from coincurve import PublicKey
 
 from nwc_service.backend import (
     ENTRY_POINT_GROUP,
+    BadRequest,
     Cap,
     Cursor,
     InvoiceReport,
@@ -149,7 +150,7 @@ async def test_what_a_backend_cannot_do_it_refuses_before_any_io(
         await call(rig.backend)
 
 
-@pytest.mark.parametrize("message", ["hello", "", "\u00fc\U0001f980", "x" * 10_000])
+@pytest.mark.parametrize("message", ["hello", "\u00fc\U0001f980", "x" * 10_000])
 async def test_a_signature_is_of_the_nodes_key_in_the_form_of_other_nodes(
     rig: Rig, message: str
 ) -> None:
@@ -159,6 +160,18 @@ async def test_a_signature_is_of_the_nodes_key_in_the_form_of_other_nodes(
     signature = await rig.backend.sign_message(message)
 
     assert signer(message, signature) == info.pubkey
+
+
+async def test_no_words_are_signed_or_refused(rig: Rig) -> None:
+    """LND: "need a message to sign"."""
+    needs(rig, Cap.SIGN)
+    info = await rig.backend.start()
+
+    try:
+        signature = await rig.backend.sign_message("")
+    except BadRequest:
+        return
+    assert signer("", signature) == info.pubkey
 
 
 def signer(message: str, signature: str) -> str:

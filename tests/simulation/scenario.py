@@ -58,6 +58,7 @@ class Scenario:
         self._bursts = [self.random.uniform(5, self.busy_s - 5) for _ in range(3)]
         self._offers: list[Offer] = []  # of payees outside
         self._issued: list[Offer] = []  # by the service, as clients heard
+        self._backends_of: dict[AccountId, BackendName] = {}
         self._keysends: list[Mapping[str, object]] = []
         self._secrets: dict[str, str] = {}  # of hold invoices: the preimages by their hashes
         self._paused_seen: dict[str, float] = {}
@@ -153,8 +154,11 @@ class Scenario:
 
     def _add_account(self, account_id: AccountId) -> None:
         name = f"account{int(account_id, 16)}"
+        backend = self.random.choice(list(self.world.nodes))
+        self._backends_of[account_id] = backend
+        opened_at = self.world.service_clock()
         account = Account(
-            account_id, name, Msat(0), Msat(0), self.world.service_clock(), keysend_id=name
+            account_id, name, Msat(0), Msat(0), opened_at, backend, keysend_id=name
         )
         amount_msat = Msat(self.random.randint(20_000, 300_000))
         entry = Entry(EntryKind.CREDIT, EQUITY, available(account_id), amount_msat)
@@ -174,6 +178,7 @@ class Scenario:
         connection = Connection(
             connection_id=connection_id,
             account_id=account_id,
+            backend=self._backends_of[account_id],
             app="an app",
             wallet_pubkey=KEYRING.wallet_pubkey(connection_id),
             client_pubkey=keypair.public_key,

@@ -1,0 +1,352 @@
+"""REST with LND: what was surely not sent, what may have been, and what it answered.
+
+LND answers with gRPC's codes, most errors with 2 (unknown) and HTTP 500: its words tell more.
+"""
+
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from backends.lnd import rights
+from backends.lnd.options import Options
+from backends.lnd.wire import Problem, Wire
+from nwc_service.backend import BackendUnavailable
+
+WireT = TypeVar("WireT", bound=Wire)
+
+# No byte of a request has left when one of these is raised.
+NOTHING_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
+
+NOT_FOUND = 5
+ALREADY_EXISTS = 6
+NO_SUCH_PATH = "Not Found"
+
+# What LND says before it looks at a request, and what helps.
+NOT_STARTED: Mapping[str, str] = {
+    "wallet locked": "unlock it: lncli unlock",
+    "wallet not created": "create it: lncli create",
+    "waiting to start": "wait, or see LND's log",
+    "the RPC server is in the process of starting up": "wait until it has started",
+}
+NO_RIGHT: tuple[str, ...] = (
+    "permission denied",
+    "verification failed",
+    "cannot get macaroon",
+    "cannot retrieve macaroon",  # as when its root key was revoked
+    "expected 1 macaroon",
+    "encoding/hex",
+    "cannot determine data format of binary-encoded macaroon",
+    "unknown macaroon version",
+    "invalid ID",
+)
+OTHER_REMEDY = "see LND's log"
+
+MAX_LINE_BYTES = 32 * 1024 * 1024  # a payment of many parts and attempts, each with its route
+MAX_WORDS = 160
+
+
+class NotReached(BackendUnavailable):
+    """The request did not leave."""
+
+
+class NoReply(BackendUnavailable):
+    """LND may have acted on the request."""
+
+
+class Silent(NoReply):
+    """A stream on which nothing came for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: object  # of JSON; None for what is none
+
+    def read(self, model: type[WireT]) -> WireT | None:
+        if self.problem is not None:
+            return None
+        try:
+            return model.model_validate(self.body)
+        except ValidationError:
+            return None
+
+    @property
+    def problem(self) -> Problem | None:
+        """What LND refused with; None where it did not refuse."""
+        if self.status < 300:
+            return None
+        try:
+            return Problem.model_validate(self.body)
+        except ValidationError:
+            return Problem(code=2, message="")
+
+    @property
+    def words(self) -> str:
+        return "" if self.problem is None else self.problem.message[:MAX_WORDS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clients:
+    kept: httpx.AsyncClient
+    fresh: httpx.AsyncClient
+
+
+class LndApi:
+    """Payments go out on connections of their own: a kept one may die just when it is used,
+    and would leave the outcome unknown. Every call may raise NotReached or NoReply."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self._name = name
+        self._options = options
+        self._clients: _Clients | None = None
+
+    def open(self) -> None:
+        """Read the certificate and the macaroon. Raises NotReached."""
+        if self._clients is not None:
+            return
+        macaroon = self._macaroon()
+        self._check_rights(macaroon)
+        headers = {"Grpc-Metadata-macaroon": macaroon.hex()}
+        trust = self._trust()
+        self._clients = _Clients(
+            kept=self._client(httpx.Limits(max_connections=100), headers=headers, trust=trust),
+            fresh=self._client(
+                httpx.Limits(max_keepalive_connections=0), headers=headers, trust=trust
+            ),
+        )
+
+    async def close(self) -> None:
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.kept.aclose()
+            await clients.fresh.aclose()
+
+    # --- calls
+
+    async def get(
+        self, path: str, *, operation: str, query: Mapping[str, str | int] | None = None
+    ) -> Reply:
+        request = self._opened(operation).kept.build_request("GET", path, params=query)
+        return await self._exchange(request, operation=operation)
+
+    async def post(self, path: str, body: Mapping[str, object], *, operation: str) -> Reply:
+        request = self._opened(operation).kept.build_request("POST", path, json=body)
+        return await self._exchange(request, operation=operation)
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        path: str,
+        *,
+        operation: str,
+        query: Mapping[str, str | int] | None = None,
+        is_brief: bool = False,
+    ) -> AsyncIterator[AsyncIterator[Reply]]:
+        """The lines of a stream. Nothing is known of it before the first line: LND sends not
+        even a header. Raises also Silent, sooner for a brief one, whose first line is due."""
+        client = self._opened(operation).kept
+        read_s = self._options.timeout_s if is_brief else self._options.idle_s
+        timeout = httpx.Timeout(self._options.timeout_s, read=read_s)
+        request = client.build_request("GET", path, params=query, timeout=timeout)
+        async with self._stream(client, request, operation=operation) as lines:
+            yield lines
+
+    @asynccontextmanager
+    async def send(
+        self, path: str, body: Mapping[str, object], *, connect_s: float
+    ) -> AsyncIterator[AsyncIterator[Reply]]:
+        """A payment, once, with its states as they come. The caller watches the time; while
+        there is no connection, nothing was sent."""
+        client = self._opened("pay").fresh
+        connect_s = min(connect_s, self._options.timeout_s)
+        timeout = httpx.Timeout(self._options.timeout_s, read=None, connect=connect_s)
+        request = client.build_request("POST", path, json=body, timeout=timeout)
+        async with self._stream(client, request, operation="pay") as lines:
+            yield lines
+
+    # --- what to raise
+
+    def unusable(self, reply: Reply, *, operation: str) -> NoReply:
+        """For an answer that is not the one hoped for."""
+        said = f": {reply.words}" if reply.words else ""
+        what = f"LND answered HTTP {reply.status}{said}"
+        return self.problem(operation, what, remedy=_remedy(reply))
+
+    def problem(self, operation: str, what: str, *, remedy: str) -> NoReply:
+        return NoReply(self._message(operation, what, remedy=remedy))
+
+    def _not_reached(self, operation: str, what: str, *, remedy: str) -> NotReached:
+        return NotReached(self._message(operation, what, remedy=remedy))
+
+    def _message(self, operation: str, what: str, *, remedy: str) -> str:
+        return f"backend {self._name!r} (lnd), {operation}: {what}; {remedy}"
+
+    # --- HTTP
+
+    async def _exchange(self, request: httpx.Request, *, operation: str) -> Reply:
+        client = self._opened(operation).kept
+        try:
+            response = await client.send(request)
+        except httpx.HTTPError as lost:
+            raise self._lost(lost, operation=operation) from None
+        return Reply(response.status_code, _json(response.content))
+
+    @asynccontextmanager
+    async def _stream(
+        self, client: httpx.AsyncClient, request: httpx.Request, *, operation: str
+    ) -> AsyncIterator[AsyncIterator[Reply]]:
+        try:
+            response = await client.send(request, stream=True)
+        except httpx.HTTPError as lost:
+            raise self._lost(lost, operation=operation) from None
+        lines = self._lines(response, operation=operation)
+        try:
+            yield lines
+        finally:
+            await lines.aclose()
+            await response.aclose()
+
+    async def _lines(
+        self, response: httpx.Response, *, operation: str
+    ) -> AsyncGenerator[Reply, None]:
+        rest, has_said = b"", False
+        try:
+            async for chunk in response.aiter_bytes():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield _line(response.status_code, line)
+                    has_said = True
+                if len(rest) > MAX_LINE_BYTES:
+                    raise self.problem(operation, "a line without end", remedy=OTHER_REMEDY)
+        except httpx.HTTPError as lost:
+            raise self._lost(lost, operation=operation) from None
+        if rest or (not has_said and response.is_error):
+            yield _line(response.status_code, rest)
+
+    def _lost(self, lost: httpx.HTTPError, *, operation: str) -> BackendUnavailable:
+        if isinstance(lost, NOTHING_SENT):
+            what, remedy = "LND cannot be reached", "check url, and that LND runs"
+            if "CERTIFICATE_VERIFY_FAILED" in str(lost):
+                what = "LND's certificate is not the one of tls_cert"
+                remedy = (
+                    "copy LND's tls.cert again; where it lacks the host of url, set"
+                    " tlsextradomain or tlsextraip in lnd.conf"
+                )
+            what = f"{what} ({type(lost).__name__})"
+            return self._not_reached(operation, what, remedy=remedy)
+        what = f"no reply from LND ({type(lost).__name__})"
+        kind = Silent if isinstance(lost, httpx.ReadTimeout) else NoReply
+        return kind(self._message(operation, what, remedy=OTHER_REMEDY))
+
+    def _opened(self, operation: str) -> _Clients:
+        if self._clients is None:
+            raise self._not_reached(operation, "it is not started", remedy="start it first")
+        return self._clients
+
+    def _client(
+        self, limits: httpx.Limits, *, headers: Mapping[str, str], trust: ssl.SSLContext
+    ) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self._options.url,
+            timeout=self._options.timeout_s,
+            limits=limits,
+            headers=headers,
+            verify=trust,
+            trust_env=False,  # a proxy that repeats a request would be one more sender
+            follow_redirects=False,
+        )
+
+    # --- files
+
+    def _trust(self) -> ssl.SSLContext:
+        """LND's own certificate and no other; without it, the authorities of the system."""
+        path = self._options.tls_cert
+        if path is None:
+            return httpx.create_ssl_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(path.expanduser())
+        except (OSError, ssl.SSLError) as wrong:
+            raise self._not_reached(
+                "start",
+                f"tls_cert cannot be read ({type(wrong).__name__})",
+                remedy="name LND's tls.cert, readable for this service",
+            ) from None
+        return context
+
+    def _macaroon(self) -> bytes:
+        secret, path = self._options.macaroon_hex, self._options.macaroon_path
+        if path is None:
+            return bytes.fromhex(secret.get_secret_value() if secret else "")
+        try:
+            return path.expanduser().read_bytes()
+        except OSError as wrong:
+            raise self._not_reached(
+                "start",
+                f"macaroon_path cannot be read ({type(wrong).__name__})",
+                remedy=rights.BAKE,
+            ) from None
+
+    def _check_rights(self, macaroon: bytes) -> None:
+        try:
+            granted = rights.operations(macaroon)
+        except ValueError as wrong:
+            what = f"the macaroon cannot be read: {wrong}"
+            raise self._not_reached("start", what, remedy=rights.BAKE) from None
+        if missing := rights.missing(granted):
+            what = f"the macaroon does not allow {', '.join(missing)}"
+            raise self._not_reached("start", what, remedy=rights.BAKE)
+        excess = rights.excess(granted)
+        if excess and not self._options.allow_broad_macaroon:
+            raise self._not_reached(
+                "start",
+                f"the macaroon allows more than is needed: {', '.join(excess)}",
+                remedy=f"{rights.BAKE}, or set allow_broad_macaroon = true",
+            )
+
+
+def is_refused_unread(reply: Reply) -> bool:
+    """Whether LND did not look at the request: no such right, or not started yet."""
+    return reply.words.startswith((*NO_RIGHT, *NOT_STARTED))
+
+
+def _remedy(reply: Reply) -> str:
+    if reply.words.startswith(NO_RIGHT):
+        return rights.BAKE
+    for words, remedy in NOT_STARTED.items():
+        if reply.words.startswith(words):
+            return remedy
+    if reply.status in (401, 403):
+        return rights.BAKE
+    if reply.status == 404 and reply.words in ("", NO_SUCH_PATH):
+        return "check url: it must be LND's REST listener"
+    return OTHER_REMEDY
+
+
+def _json(content: bytes) -> object:
+    try:
+        body: object = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return body
+
+
+def _line(status: int, line: bytes) -> Reply:
+    """A result, or an error, which may also come after results with HTTP 200."""
+    body = _json(line)
+    if not isinstance(body, dict):
+        return Reply(status, None)
+    if "error" in body:
+        return Reply(status if status >= 300 else 500, body["error"])
+    return Reply(status, body.get("result", body))
