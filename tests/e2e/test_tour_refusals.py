@@ -236,7 +236,7 @@ async def test_a_connection_that_has_expired_is_told_so(
 ) -> None:
     created = await limited(service, alice, expires_in_s=LIFETIME_S)
     client = await opened.open(str(created["uri"]), library=alice.library)
-    # Some read the info event at their first request, and an ended connection has none any more.
+    # Some read the info event at their first request only, and one that has ended has none.
     before_msat = await client.balance()
     await asyncio.sleep(LIFETIME_S)
 
