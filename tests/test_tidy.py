@@ -129,6 +129,7 @@ SIGNATURES_OF_OTHERS = {
     "backends/sandbox/backend.py: list_history": "implements the port",
     "backends/lnbits/backend.py: list_history": "implements the port",
     "backends/lnd/backend.py: list_history": "implements the port",
+    "backends/cln/backend.py: list_history": "implements the port",
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from nwc_service.backend import (
+    BadRequest,
     Balance,
     Cap,
     Cursor,
@@ -34,6 +35,8 @@ from tests.doubles.scripted_backend import CAPS
 
 POLL_S = 5.0
 CALL_S = 0.05
+SILENCE_S = 45.0
+"""Longer than the service waits for a payee's invoice."""
 
 
 class HostileBackend:
@@ -46,6 +49,9 @@ class HostileBackend:
         | Cap.KEYSEND
         | Cap.KEYSEND_TLV
         | Cap.KEYSEND_OWN_PREIMAGE
+        | Cap.AMOUNTLESS_CREATE
+        | Cap.BOLT12_SEND
+        | Cap.BOLT12_RECEIVE
     )
 
     def __init__(
@@ -112,10 +118,19 @@ class HostileBackend:
     async def fetch_invoice(
         self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
     ) -> FetchedInvoice:
-        raise Unsupported("no offers")
+        await asyncio.sleep(CALL_S)
+        fetched = self.node.fetch_invoice(offer, amount_msat=amount_msat, payer_note=payer_note)
+        if fetched is None:
+            await asyncio.sleep(SILENCE_S)
+            raise BadRequest("the payee does not answer")
+        await asyncio.sleep(CALL_S)
+        return fetched
 
     async def create_offer(self, spec: OfferSpec) -> OfferReport:
-        raise Unsupported("no offers")
+        await asyncio.sleep(CALL_S)
+        report = self.node.create_offer(spec)
+        await asyncio.sleep(CALL_S)
+        return report
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         self.node.submit(request)
