@@ -22,9 +22,9 @@ log = structlog.get_logger()
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 
-def new_account(name: str, *, now: int) -> Account:
+def new_account(name: str, *, backend: BackendName, now: int) -> Account:
     return Account(
-        AccountId(token_hex(16)), name, Msat(0), Msat(0), now, keysend_id=token_hex(16)
+        AccountId(token_hex(16)), name, Msat(0), Msat(0), now, backend, keysend_id=token_hex(16)
     )
 
 
@@ -34,19 +34,25 @@ class Accounts:
         db: Database,
         *,
         backends: Mapping[BackendName, LightningBackend],
+        default_backend: BackendName,
         spender: Spender,
         clock: Clock,
     ) -> None:
         self._db = db
         self._backends = backends
+        self._default_backend = default_backend
         self._spender = spender
         self._clock = clock
 
-    async def create(self, name: str) -> Account:
-        """Raises Refused for a bad name or one that is taken."""
+    async def create(self, name: str, *, backend: str | None = None) -> Account:
+        """Raises Refused for a bad name, one that is taken, or a backend that is not there."""
         if not NAME.fullmatch(name):
             raise Refused(f"account name {name!r} is not of [a-z0-9._-], 1 to 64 characters")
-        account = new_account(name, now=self._clock())
+        chosen = BackendName(backend or self._default_backend)
+        if chosen not in self._backends:
+            known = ", ".join(sorted(self._backends))
+            raise Refused(f"there is no backend {chosen!r}; choose one of {known}")
+        account = new_account(name, backend=chosen, now=self._clock())
         created = await self._db.write(lambda tx: ledger.create_account(tx, account))
         failpoint("after_account_create")
         if not created:

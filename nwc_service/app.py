@@ -215,6 +215,16 @@ async def _embedded(edges: Edges, *, stack: AsyncExitStack, pool: RelayPool) -> 
         ) from error
 
 
+def _accounts(edges: Edges, flow: Flow) -> Accounts:
+    return Accounts(
+        edges.db,
+        backends=edges.backends,
+        default_backend=edges.default_backend,
+        spender=flow.spender,
+        clock=_clock,
+    )
+
+
 async def _serve_admin(
     edges: Edges,
     flow: Flow,
@@ -223,7 +233,7 @@ async def _serve_admin(
     relays: Relays,
     announcer: Announcer,
 ) -> Service:
-    accounts = Accounts(edges.db, backends=edges.backends, spender=flow.spender, clock=_clock)
+    accounts = _accounts(edges, flow)
     connections = Connections(
         edges.db,
         accounts=accounts,

@@ -131,6 +131,7 @@ class Connections:
         return Connection(
             connection_id=connection_id,
             account_id=account.account_id,
+            backend=account.backend,
             app=app_name("app", wish.app),
             wallet_pubkey=self._keyring.wallet_pubkey(connection_id),
             client_pubkey=(

@@ -86,7 +86,7 @@ class Delegation:
         if await connections.child_count(tx, parent.connection_id) >= self._max_children:
             raise RequestError(ErrorCode.RATE_LIMITED, "too many connections made by this one")
         if is_isolated:
-            account = new_account(f"app-{token_hex(8)}", now=now)
+            account = new_account(f"app-{token_hex(8)}", backend=parent.backend, now=now)
             await ledger.create_account(tx, replace(account, account_id=made.account_id))
         await connections.insert(tx, made)
         failpoint("in_create_connection")

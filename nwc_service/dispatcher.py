@@ -232,7 +232,8 @@ class Dispatcher:
             raise RequestError(ErrorCode.RESTRICTED, f"{method.name} is not granted")
         params = validated(method.params, request.params, bad_params=method.bad_params)
         try:
-            return await method.handle(Context(self._wallet, caller, self._refuse), params)
+            context = Context(self._wallet.at(connection.backend), caller, self._refuse)
+            return await method.handle(context, params)
         except (RequestError, AlreadyClaimed, asyncio.CancelledError):
             raise
         except Exception as error:

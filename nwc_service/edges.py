@@ -17,7 +17,7 @@ from nwc_service.methods import METHODS, announced
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.keys import Keypair
 from nwc_service.outbox import Spawn
-from nwc_service.store import connections, meta
+from nwc_service.store import connections, ledger, meta
 from nwc_service.store.database import Database
 from nwc_service.store.sqlite import open_sqlite
 from nwc_service.wallet.units import MSAT_PER_SAT, BackendName, Msat
@@ -43,7 +43,9 @@ class Edges:
     spawn: Spawn
 
     def methods_of(self, connection: Connection) -> list[str]:
-        return announced(connection.scopes, self.backends[self.default_backend].caps)
+        """What its account's backend can do, and nothing where that is gone."""
+        backend = self.backends.get(connection.backend)
+        return announced(connection.scopes, backend.caps) if backend else []
 
     @property
     def supported_methods(self) -> list[str]:
@@ -68,6 +70,8 @@ async def open_edges(settings: Settings, stack: AsyncExitStack) -> Edges:
     books = await stack.enter_async_context(open_sqlite(settings.database_path, read_only=True))
     keyring = await _keyring(settings, db)
     backends = await _backends(settings, stack)
+    default_backend = BackendName(settings.default_backend or "")
+    await db.write(lambda tx: ledger.pin_accounts(tx, default_backend))
     spawn = await stack.enter_async_context(_task_owner())
     return Edges(
         settings=settings,
@@ -75,7 +79,7 @@ async def open_edges(settings: Settings, stack: AsyncExitStack) -> Edges:
         books=books,
         keyring=keyring,
         backends=backends,
-        default_backend=BackendName(settings.default_backend or ""),
+        default_backend=default_backend,
         directory=Directory(await db.read(connections.connections)),
         spawn=spawn,
     )

@@ -217,7 +217,7 @@ def _dispatcher(
     wallet = Wallet(
         db=edges.db,
         backends=edges.backends,
-        default_backend=edges.default_backend,
+        backend_name=edges.default_backend,
         node_info=parts.node_info,
         announced=edges.methods_of,
         spender=spender,

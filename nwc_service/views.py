@@ -48,6 +48,7 @@ def account_view(account: Account) -> View:
     return {
         "account_id": account.account_id,
         "name": account.name,
+        "backend": account.backend,
         "available_msat": account.available_msat,
         "held_msat": account.held_msat,
         "keysend_id": account.keysend_id,

@@ -125,10 +125,11 @@ SIGNATURES_OF_OTHERS = {
     "nwc_service/admin/api.py: backend_command": "likewise",
     "nwc_service/log.py: redact": "structlog calls it",
     "nwc_service/nostr/keys.py: _copy_x": "libsecp256k1 calls it",
-    "nwc_service/backend.py: list_history": "the port, as adapters of others implement it",
+    "nwc_service/backend/port.py: list_history": "the port, as adapters of others implement it",
     "backends/sandbox/backend.py: list_history": "implements the port",
     "backends/lnbits/backend.py: list_history": "implements the port",
     "backends/lnd/backend.py: list_history": "implements the port",
+    "backends/cln/backend.py: list_history": "implements the port",
 }
 
 

@@ -48,6 +48,7 @@ class NoReply(BackendUnavailable):
 class Reply:
     status: int
     body: object  # of JSON; None for what is none
+    date: str = ""  # by LNbits' clock
 
     def read(self, model: type[WireT]) -> WireT | None:
         try:
@@ -121,7 +122,7 @@ class LnbitsApi:
         return self.problem(operation, f"LNbits answered HTTP {reply.status}", remedy=remedy)
 
     def problem(self, operation: str, what: str, *, remedy: str) -> BackendUnavailable:
-        return BackendUnavailable(self._message(operation, what, remedy=remedy))
+        return BackendUnavailable(self._said(operation, what), remedy=remedy)
 
     async def _exchange(
         self, client: httpx.AsyncClient, request: httpx.Request, *, operation: str
@@ -131,20 +132,23 @@ class LnbitsApi:
         except NOTHING_SENT as lost:
             what = f"LNbits cannot be reached ({type(lost).__name__})"
             remedy = "check url, and that LNbits runs"
-            raise NotReached(self._message(operation, what, remedy=remedy)) from None
+            if "CERTIFICATE_VERIFY_FAILED" in str(lost):
+                what = f"the certificate of LNbits is not trusted ({type(lost).__name__})"
+                remedy = "renew it, or name its authority in SSL_CERT_FILE"
+            raise NotReached(self._said(operation, what), remedy=remedy) from None
         except httpx.HTTPError as lost:
             what = f"no reply from LNbits ({type(lost).__name__})"
-            raise NoReply(self._message(operation, what, remedy=OTHER_REMEDY)) from None
-        return Reply(response.status_code, _json(response))
+            raise NoReply(self._said(operation, what), remedy=OTHER_REMEDY) from None
+        date = response.headers.get("date", "")
+        return Reply(response.status_code, _json(response), date)
 
-    def _message(self, operation: str, what: str, *, remedy: str) -> str:
-        return f"backend {self._name!r} (lnbits), {operation}: {what}; {remedy}"
+    def _said(self, operation: str, what: str) -> str:
+        return f"backend {self._name!r} (lnbits), {operation}: {what}"
 
     def _opened(self, operation: str) -> _Clients:
         if self._clients is None:
-            raise NotReached(
-                self._message(operation, "it is not started", remedy="start it first")
-            )
+            what = self._said(operation, "it is not started")
+            raise NotReached(what, remedy="start it first")
         return self._clients
 
     def _headers(self, kind: KeyKind) -> dict[str, str]:

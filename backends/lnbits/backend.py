@@ -7,6 +7,7 @@ from typing import Literal
 
 from backends.lnbits import options as configured
 from backends.lnbits.api import LnbitsApi
+from backends.lnbits.checkup import checkup
 from backends.lnbits.invoices import invoice_report
 from backends.lnbits.payments import payment_report
 from backends.lnbits.sender import Sender
@@ -18,6 +19,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -72,6 +74,9 @@ class LnbitsBackend:
     async def close(self) -> None:
         await self._sender.close()
         await self._api.close()
+
+    async def check(self) -> Sequence[Finding]:
+        return await checkup(self.name, self._options)
 
     async def balance(self) -> Balance:
         return Balance(spendable_msat=Msat(max(0, await self._wallet.balance_msat())))

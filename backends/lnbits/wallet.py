@@ -33,7 +33,7 @@ class LnbitsWallet:
         self._api = api
         self._id: str | None = None
 
-    async def check_keys(self) -> None:
+    async def check_keys(self) -> WalletInfo:
         """Both keys are of one wallet, and each is of its own kind."""
         admin = await self._info("start", key="admin")
         if admin.id is None:
@@ -47,8 +47,15 @@ class LnbitsWallet:
                 "start", "invoice_key is an admin key", remedy="take the wallet's invoice key"
             )
         self._id = admin.id
+        if reader.name != admin.name:
+            raise self._of_two_wallets("start")
         for row in (await self.page("start", {"limit": 1})).rows:
             self._check_owner("start", row)
+        return admin
+
+    async def date(self) -> str:
+        """By LNbits' clock; it says so to whoever asks."""
+        return (await self._api.get("/api/v1/health", operation="check")).date
 
     async def balance_msat(self) -> int:
         return (await self._info("balance", key="invoice")).balance
@@ -163,11 +170,14 @@ class LnbitsWallet:
 
     def _check_owner(self, operation: str, row: PaymentRow) -> None:
         if self._id is not None and row.wallet_id != self._id:
-            raise self._api.problem(
-                operation,
-                "invoice_key and admin_key are of different wallets",
-                remedy="take both from one wallet",
-            )
+            raise self._of_two_wallets(operation)
+
+    def _of_two_wallets(self, operation: str) -> BackendUnavailable:
+        return self._api.problem(
+            operation,
+            "invoice_key and admin_key are of different wallets",
+            remedy="take both from one wallet",
+        )
 
 
 def _settled_query(number: int) -> Mapping[str, str | int]:

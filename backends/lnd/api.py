@@ -4,6 +4,7 @@ LND answers with gRPC's codes, most errors with 2 (unknown) and HTTP 500: its wo
 """
 
 import json
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import TypeVar
 import httpx
 from pydantic import ValidationError
 
-from backends.lnd import rights
+from backends.lnd import credentials, rights
 from backends.lnd.options import Options
 from backends.lnd.wire import Problem, Wire
 from nwc_service.backend import BackendUnavailable
@@ -51,9 +52,16 @@ NO_RIGHT: tuple[str, ...] = (
     "invalid ID",
 )
 OTHER_REMEDY = "see LND's log"
+NAME_THE_HOST = (
+    "set tlsextradomain or tlsextraip in lnd.conf, remove tls.cert and tls.key, restart LND,"
+    " and copy LND's tls.cert again"
+)
 
 MAX_LINE_BYTES = 32 * 1024 * 1024  # a payment of many parts and attempts, each with its route
 MAX_WORDS = 160
+_LONGER_THAN_A_HASH = re.compile(
+    r"[0-9a-fA-F]{65,}"
+)  # as the macaroon, which nobody is to read
 
 
 class NotReached(BackendUnavailable):
@@ -72,6 +80,7 @@ class Silent(NoReply):
 class Reply:
     status: int
     body: object  # of JSON; None for what is none
+    date: str = ""  # by LND's clock
 
     def read(self, model: type[WireT]) -> WireT | None:
         if self.problem is not None:
@@ -111,14 +120,19 @@ class LndApi:
         self._options = options
         self._clients: _Clients | None = None
 
-    def open(self) -> None:
+    def open(self, *, with_any_rights: bool = False) -> None:
         """Read the certificate and the macaroon. Raises NotReached."""
         if self._clients is not None:
             return
-        macaroon = self._macaroon()
-        self._check_rights(macaroon)
+        try:
+            macaroon = credentials.macaroon(self._options)
+            if not with_any_rights:
+                broad = self._options.allow_broad_macaroon
+                credentials.check_rights(macaroon, may_be_broad=broad)
+            trust = credentials.trust(self._options)
+        except credentials.Wrong as wrong:
+            raise self._not_reached("start", wrong.problem, remedy=wrong.remedy) from None
         headers = {"Grpc-Metadata-macaroon": macaroon.hex()}
-        trust = self._trust()
         self._clients = _Clients(
             kept=self._client(httpx.Limits(max_connections=100), headers=headers, trust=trust),
             fresh=self._client(
@@ -179,18 +193,18 @@ class LndApi:
 
     def unusable(self, reply: Reply, *, operation: str) -> NoReply:
         """For an answer that is not the one hoped for."""
-        said = f": {reply.words}" if reply.words else ""
+        said = f": {_LONGER_THAN_A_HASH.sub('…', reply.words)}" if reply.words else ""
         what = f"LND answered HTTP {reply.status}{said}"
         return self.problem(operation, what, remedy=_remedy(reply))
 
     def problem(self, operation: str, what: str, *, remedy: str) -> NoReply:
-        return NoReply(self._message(operation, what, remedy=remedy))
+        return NoReply(self._said(operation, what), remedy=remedy)
 
     def _not_reached(self, operation: str, what: str, *, remedy: str) -> NotReached:
-        return NotReached(self._message(operation, what, remedy=remedy))
+        return NotReached(self._said(operation, what), remedy=remedy)
 
-    def _message(self, operation: str, what: str, *, remedy: str) -> str:
-        return f"backend {self._name!r} (lnd), {operation}: {what}; {remedy}"
+    def _said(self, operation: str, what: str) -> str:
+        return f"backend {self._name!r} (lnd), {operation}: {what}"
 
     # --- HTTP
 
@@ -200,7 +214,8 @@ class LndApi:
             response = await client.send(request)
         except httpx.HTTPError as lost:
             raise self._lost(lost, operation=operation) from None
-        return Reply(response.status_code, _json(response.content))
+        date = response.headers.get("date", "")
+        return Reply(response.status_code, _json(response.content), date)
 
     @asynccontextmanager
     async def _stream(
@@ -236,18 +251,13 @@ class LndApi:
 
     def _lost(self, lost: httpx.HTTPError, *, operation: str) -> BackendUnavailable:
         if isinstance(lost, NOTHING_SENT):
-            what, remedy = "LND cannot be reached", "check url, and that LND runs"
-            if "CERTIFICATE_VERIFY_FAILED" in str(lost):
-                what = "LND's certificate is not the one of tls_cert"
-                remedy = (
-                    "copy LND's tls.cert again; where it lacks the host of url, set"
-                    " tlsextradomain or tlsextraip in lnd.conf"
-                )
-            what = f"{what} ({type(lost).__name__})"
-            return self._not_reached(operation, what, remedy=remedy)
+            what, remedy = _unreachable(str(lost))
+            return self._not_reached(
+                operation, f"{what} ({type(lost).__name__})", remedy=remedy
+            )
         what = f"no reply from LND ({type(lost).__name__})"
         kind = Silent if isinstance(lost, httpx.ReadTimeout) else NoReply
-        return kind(self._message(operation, what, remedy=OTHER_REMEDY))
+        return kind(self._said(operation, what), remedy=OTHER_REMEDY)
 
     def _opened(self, operation: str) -> _Clients:
         if self._clients is None:
@@ -267,53 +277,17 @@ class LndApi:
             follow_redirects=False,
         )
 
-    # --- files
 
-    def _trust(self) -> ssl.SSLContext:
-        """LND's own certificate and no other; without it, the authorities of the system."""
-        path = self._options.tls_cert
-        if path is None:
-            return httpx.create_ssl_context()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(path.expanduser())
-        except (OSError, ssl.SSLError) as wrong:
-            raise self._not_reached(
-                "start",
-                f"tls_cert cannot be read ({type(wrong).__name__})",
-                remedy="name LND's tls.cert, readable for this service",
-            ) from None
-        return context
-
-    def _macaroon(self) -> bytes:
-        secret, path = self._options.macaroon_hex, self._options.macaroon_path
-        if path is None:
-            return bytes.fromhex(secret.get_secret_value() if secret else "")
-        try:
-            return path.expanduser().read_bytes()
-        except OSError as wrong:
-            raise self._not_reached(
-                "start",
-                f"macaroon_path cannot be read ({type(wrong).__name__})",
-                remedy=rights.BAKE,
-            ) from None
-
-    def _check_rights(self, macaroon: bytes) -> None:
-        try:
-            granted = rights.operations(macaroon)
-        except ValueError as wrong:
-            what = f"the macaroon cannot be read: {wrong}"
-            raise self._not_reached("start", what, remedy=rights.BAKE) from None
-        if missing := rights.missing(granted):
-            what = f"the macaroon does not allow {', '.join(missing)}"
-            raise self._not_reached("start", what, remedy=rights.BAKE)
-        excess = rights.excess(granted)
-        if excess and not self._options.allow_broad_macaroon:
-            raise self._not_reached(
-                "start",
-                f"the macaroon allows more than is needed: {', '.join(excess)}",
-                remedy=f"{rights.BAKE}, or set allow_broad_macaroon = true",
-            )
+def _unreachable(words: str) -> tuple[str, str]:
+    """What it is that stands in the way, and what helps."""
+    if "CERTIFICATE_VERIFY_FAILED" not in words:
+        return "LND cannot be reached", "check url, and that LND runs"
+    if "certificate has expired" in words:
+        return "LND's certificate has expired", credentials.RENEW
+    if "mismatch, certificate is not valid for" in words:
+        return "LND's certificate is not for the host of url", NAME_THE_HOST
+    remedy = "copy LND's tls.cert again, and name it as tls_cert"
+    return "LND's certificate is not the one of tls_cert", remedy
 
 
 def is_refused_unread(reply: Reply) -> bool:

@@ -1,16 +1,18 @@
 """The port's methods, for one LND node."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from backends.lnd import options as configured
 from backends.lnd.api import LndApi
+from backends.lnd.checkup import checkup
 from backends.lnd.holds import LndHolds
 from backends.lnd.invoices import InvoiceWishes, LndInvoices
 from backends.lnd.node import LndNode
 from backends.lnd.payments import MAX_PAGE_SIZE, LndPayments, payment_report
+from backends.lnd.rights import bake_command
 from backends.lnd.sender import Sender
 from backends.lnd.watch import Watch
 from nwc_service.backend import (
@@ -20,6 +22,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -73,6 +76,7 @@ class LndBackend:
         PaymentKind.BOLT11: ReleaseRule.EXPIRY,
         PaymentKind.KEYSEND: ReleaseRule.MANUAL,
     }
+    bake_command = staticmethod(bake_command)
 
     def __init__(
         self, name: BackendName, options: Mapping[str, object], *, data_dir: Path
@@ -97,6 +101,9 @@ class LndBackend:
     async def close(self) -> None:
         await self._sender.close()
         await self._api.close()
+
+    async def check(self) -> Sequence[Finding]:
+        return await checkup(self.name, self._options)
 
     async def balance(self) -> Balance:
         return await self._node.balance()

@@ -30,6 +30,7 @@ from nwc_service.wallet.units import MAX_MSAT, MSAT_PER_SAT, Msat, PaymentHash
 
 READY_STATES = ("RPC_ACTIVE", "SERVER_ACTIVE")
 OLDEST_VERSION = (0, 20)
+UPDATE = "use LND 0.20 or newer"
 NETWORKS: Mapping[str, str] = {"testnet4": "testnet"}  # its invoices are those of testnet
 
 UNKNOWN = 2
@@ -45,6 +46,12 @@ class LndNode:
         self._api = api
 
     async def info(self) -> NodeInfo:
+        info = await self.told()
+        self._check_version(info.version)
+        return node_info(info)
+
+    async def told(self) -> Info:
+        """Of any version."""
         state = (await self._api.get("/v1/state", operation="start")).read(State)
         if state is not None and state.state not in READY_STATES:
             what = f"LND is not ready, its state is {state.state[:40]}"
@@ -54,18 +61,7 @@ class LndNode:
         info = reply.read(Info)
         if info is None:
             raise self._api.unusable(reply, operation="start")
-        self._check_version(info.version)
-        network = info.chains[0].network if info.chains else None
-        color = _COLOR.fullmatch(info.color.lower())
-        return NodeInfo(
-            alias=info.alias or None,
-            color=color.group(1) if color else None,
-            pubkey=info.identity_pubkey,
-            network=NETWORKS.get(network, network) if network else None,
-            block_height=info.block_height,
-            block_hash=info.block_hash or None,
-            synced=info.synced_to_chain,
-        )
+        return info
 
     async def balance(self) -> Balance:
         """Of the channels that can be used now, without their reserves.
@@ -175,12 +171,30 @@ class LndNode:
         return channels
 
     def _check_version(self, version: str) -> None:
-        found = _VERSION.match(version)
-        if found is None:
-            return  # of somebody's own build
-        if (int(found.group(1)), int(found.group(2))) < OLDEST_VERSION:
+        if is_too_old(version):
             what = f"it is LND {version[:40]}"
-            raise self._api.problem("start", what, remedy="use LND 0.20 or newer")
+            raise self._api.problem("start", what, remedy=UPDATE)
+
+
+def node_info(info: Info) -> NodeInfo:
+    network = info.chains[0].network if info.chains else None
+    color = _COLOR.fullmatch(info.color.lower())
+    return NodeInfo(
+        alias=info.alias or None,
+        color=color.group(1) if color else None,
+        pubkey=info.identity_pubkey,
+        network=NETWORKS.get(network, network) if network else None,
+        block_height=info.block_height,
+        block_hash=info.block_hash or None,
+        synced=info.synced_to_chain,
+    )
+
+
+def is_too_old(version: str) -> bool:
+    found = _VERSION.match(version)
+    if found is None:
+        return False  # of somebody's own build
+    return (int(found.group(1)), int(found.group(2))) < OLDEST_VERSION
 
 
 def is_no_invoice(reply: Reply) -> bool:

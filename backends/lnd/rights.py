@@ -4,8 +4,8 @@ LND would tell only to whoever may also read macaroons (`macaroon:read`). But a 
 identifier names its operations, and LND's signature covers it.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 Operation = tuple[str, str]  # entity and action
 
@@ -39,11 +39,12 @@ _END, _LOCATION, _IDENTIFIER = 0, 1, 2
 _ID_OPERATION, _OP_ENTITY, _OP_ACTION = 3, 1, 2
 
 
-def bake_command(save_to: Path | str = "nwc-service.macaroon", *, root_key_id: int = 0) -> str:
+def bake_command(save_to: str | None = None, *, root_key_id: int | None = None) -> str:
     """The command for LND's host. A root key id of its own can be revoked alone."""
+    file = shlex.quote(save_to or "nwc-service.macaroon")
     key = f" --root_key_id={root_key_id}" if root_key_id else ""
     rights = " ".join(f"{URI}:{uri}" for uri in NEEDED)
-    return f"lncli bakemacaroon --save_to={save_to}{key} {rights}"
+    return f"lncli bakemacaroon --save_to={file}{key} {rights}"
 
 
 def operations(macaroon: bytes) -> frozenset[Operation]:

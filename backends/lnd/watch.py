@@ -86,6 +86,7 @@ class Watch:
         self._open_holds: dict[int, PaymentHash] = {}  # by their add_index
         self._accepted: set[PaymentHash] = set()  # and told so
         self._looks = 0
+        self._look_at_s = 0.0
         # None: the stream was opened anew
         self._lines: asyncio.Queue[Invoice | BackendUnavailable | None] = asyncio.Queue(
             MAX_WAITING
@@ -94,6 +95,7 @@ class Watch:
     async def reports(self) -> AsyncGenerator[Told, None]:
         for told in await self._first_look():
             yield told
+        self._look_at_s = asyncio.get_running_loop().time() + self._poll_s
         listener = asyncio.create_task(self._listen())
         try:
             while True:
@@ -114,8 +116,10 @@ class Watch:
 
     async def _next(self) -> list[Told]:
         """What the next line tells, or a look at what no line tells of."""
+        if asyncio.get_running_loop().time() >= self._look_at_s:
+            return await self._look()  # however many lines there are
         try:
-            async with asyncio.timeout(self._poll_s):
+            async with asyncio.timeout_at(self._look_at_s):
                 line = await self._lines.get()
         except TimeoutError:
             return await self._look()
@@ -134,6 +138,7 @@ class Watch:
         return first + self._settled(line)
 
     async def _look(self) -> list[Told]:
+        self._look_at_s = asyncio.get_running_loop().time() + self._poll_s
         self._looks += 1
         told = await self._lately_settled() if self._place.index == 0 else []
         if self._looks <= FIRST_LOOKS or self._looks % FULL_LOOK_EVERY == 0:

@@ -75,6 +75,7 @@ class Info(Wire):
     block_height: int
     block_hash: str = ""
     synced_to_chain: bool
+    synced_to_graph: bool = True
     chains: tuple[Chain, ...] = ()
 
 

@@ -23,6 +23,7 @@ from nwc_service.backend import (
     Decoded,
     FailReason,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -38,6 +39,7 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unknown,
+    findings,
 )
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
@@ -118,6 +120,16 @@ class SandboxBackend:
 
     async def close(self) -> None:
         await self.books.close()
+
+    async def check(self) -> Sequence[Finding]:
+        simulated = Finding("money", "simulated: none of it is real")
+        if not self.books.exist():
+            return [simulated, Finding("file", "made at the first start")]
+        told = await findings.of_node(info=self.start, balance=self.balance)
+        if self.books.mode is not Mode.NORMAL:
+            fault = f"the fault {self.books.mode.value} is switched on"
+            told = [*told, Finding("mode", fault, "nwc-service sandbox mode normal")]
+        return [simulated, *told]
 
     async def balance(self) -> Balance:
         await self._reach()

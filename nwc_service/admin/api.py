@@ -21,6 +21,7 @@ from nwc_service.wallet.units import ConnectionId
 
 class NewAccount(Body):
     name: str
+    backend: str | None = None
 
 
 class Movement(Body):
@@ -93,7 +94,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
 def _account_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
     @app.post("/api/v1/accounts", dependencies=wanted, status_code=201)
     async def create_account(body: NewAccount) -> View:
-        return views.account_view(await state.accounts.create(body.name))
+        return views.account_view(await state.accounts.create(body.name, backend=body.backend))
 
     @app.get("/api/v1/accounts", dependencies=wanted)
     async def list_accounts() -> list[View]:

@@ -12,13 +12,24 @@ app = typer.Typer(
 )
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the books.")]
-COLUMNS = ("name", "available_msat", "held_msat", "account_id")
+COLUMNS = ("name", "backend", "available_msat", "held_msat", "account_id")
 
 
 @app.command()
-def create(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+def create(
+    name: str,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", help="The backend that serves it, for good; else the default."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
     """Create an account."""
-    show(call(data_dir, "POST", ["accounts"], {"name": name}), as_json=as_json)
+    body = {"name": name, "backend": backend}
+    show(call(data_dir, "POST", ["accounts"], body), as_json=as_json)
 
 
 @app.command("list")

@@ -210,7 +210,7 @@ def _without_warnings(view: View) -> View:
     """What is left once they are told on standard error, where a pipe does not hide them."""
     warnings = view.get("warnings")
     for warning in warnings if isinstance(warnings, list) else ():
-        print(f"nwc-service: warning: {_printable(str(warning))}", file=sys.stderr)
+        print(f"nwc-service: warning: {printable(str(warning))}", file=sys.stderr)
     return {name: value for name, value in view.items() if name != "warnings"}
 
 
@@ -235,12 +235,12 @@ def _text(value: object, name: str = "") -> str:
     if isinstance(value, int) and name.endswith("_at"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if isinstance(value, list):
-        return _printable(" ".join(map(str, value))) or "-"
+        return printable(" ".join(map(str, value))) or "-"
     if isinstance(value, dict):
         return " ".join(f"{name}={_text(part, name)}" for name, part in value.items())
-    return _printable(str(value))
+    return printable(str(value))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What a client or a node wrote must not steer the operator's terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

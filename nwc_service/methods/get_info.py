@@ -18,7 +18,7 @@ async def handle(context: Context, params: Params) -> Result:
     wallet, connection = context.wallet, context.caller.connection
     result: dict[str, object] = {}
     if NAME in connection.scopes:
-        result |= _node_fields(wallet.node_info(wallet.default_backend))
+        result |= _node_fields(wallet.node_info(wallet.backend_name))
     if connection.lud16 is not None:
         result["lud16"] = connection.lud16
     if connection.metadata is not None:

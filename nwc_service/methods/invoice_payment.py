@@ -50,7 +50,7 @@ async def pay(context: Context, order: Order) -> None:
     except NodeNotAsked:
         check_fee_limit(wallet.backend, order.amount_msat, max_fee_msat=order.max_fee_msat)
         await _check_reading(order.invoice, wallet)
-        payment = replace(payment, backend=wallet.default_backend)
+        payment = replace(payment, backend=wallet.backend_name)
         await wallet.spender.spend(context.caller, payment)
 
 
@@ -140,7 +140,7 @@ async def _check_reading(invoice: Bolt11, wallet: Wallet) -> None:
 def _check_payable(invoice: Bolt11, wallet: Wallet) -> None:
     if invoice.created_at > wallet.clock() + MAX_AHEAD_S:
         raise RequestError(ErrorCode.OTHER, "invoice: it is dated in the future")
-    network = wallet.node_info(wallet.default_backend).network
+    network = wallet.node_info(wallet.backend_name).network
     if network is not None and invoice.network != network:
         raise RequestError(
             ErrorCode.OTHER,

@@ -31,7 +31,7 @@ async def handle(context: Context, params: MakeHoldInvoice) -> None:
         hold_hash=PaymentHash(params.payment_hash),
         min_cltv_expiry_delta=params.min_cltv_expiry_delta,
     )
-    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+    await wallet.receiver.issue(context.caller, order, backend=wallet.backend_name)
 
 
 METHOD = Method(

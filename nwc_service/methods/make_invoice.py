@@ -33,7 +33,7 @@ class MakeInvoice(Params):
 async def handle(context: Context, params: MakeInvoice) -> None:
     wallet = context.wallet
     order = ordered(context, params)
-    await wallet.receiver.issue(context.caller, order, backend=wallet.default_backend)
+    await wallet.receiver.issue(context.caller, order, backend=wallet.backend_name)
 
 
 def ordered(context: Context, params: MakeInvoice) -> InvoiceOrder:

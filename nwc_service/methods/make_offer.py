@@ -43,7 +43,7 @@ async def handle(context: Context, params: MakeOffer) -> None:
         expires_at=params.expires_at,
         metadata=stored_metadata(params.metadata),
     )
-    await wallet.offers.issue(context.caller, order, backend=wallet.default_backend)
+    await wallet.offers.issue(context.caller, order, backend=wallet.backend_name)
 
 
 def _check(params: MakeOffer, *, now: int) -> None:

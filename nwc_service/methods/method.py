@@ -1,7 +1,7 @@
 """What a NIP-47 method is: its name, its parameters, what it needs, and what it does."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from types import UnionType
@@ -27,6 +27,7 @@ from nwc_service.receive import Receiver
 from nwc_service.spend import Spender
 from nwc_service.store.database import Database
 from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.refusals import NODE_GONE
 from nwc_service.wallet.units import MAX_MSAT, BackendName
 
 MAX_METADATA_CHARACTERS = 4096
@@ -85,11 +86,11 @@ def _is_text(kind: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """What methods work with."""
+    """What methods work with; `backend_name` is that of the account which asks."""
 
     db: Database
     backends: Mapping[BackendName, LightningBackend]
-    default_backend: BackendName
+    backend_name: BackendName
     node_info: Callable[[BackendName], NodeInfo]
     announced: Callable[[Connection], list[str]]
     spender: Spender
@@ -102,7 +103,19 @@ class Wallet:
 
     @property
     def backend(self) -> LightningBackend:
-        return self.backends[self.default_backend]
+        """Raises RequestError where the operator has taken it away."""
+        try:
+            return self.backends[self.backend_name]
+        except KeyError:
+            raise RequestError(ErrorCode.INTERNAL, NODE_GONE) from None
+
+    @property
+    def own_pubkeys(self) -> frozenset[str | None]:
+        """Of all nodes: the accounts here are behind each of them."""
+        return frozenset(self.node_info(name).pubkey for name in self.backends)
+
+    def at(self, backend_name: BackendName) -> "Wallet":
+        return replace(self, backend_name=backend_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,8 @@ async def pay(context: Context, order: Order) -> None:
         raise RequestError(ErrorCode.BAD_REQUEST, "payment: the offer has expired")
     ours = await _ours(context, order.offer)
     if ours is not None:
-        await wallet.spender.spend(context.caller, _inside(context, order))
+        payee = wallet.node_info(ours.backend).pubkey
+        await wallet.spender.spend(context.caller, _inside(context, order, payee=payee))
         return
     check_fee_limit(wallet.backend, order.amount_msat, max_fee_msat=order.max_fee_msat)
     fetched = await _fetch(wallet, order)
@@ -104,19 +105,18 @@ def _no_invoice(problem: str) -> RequestError:
 
 
 def _outside(context: Context, order: Order, *, fetched: FetchedInvoice) -> Payment:
-    inside = _inside(context, order)
+    inside = _inside(context, order, payee=fetched.payee)
     return replace(
         inside,
         kind=PaymentKind.BOLT12,
         payment_hash=fetched.payment_hash,
         invoice=fetched.invoice,
         expires_at=fetched.expires_at,
-        payee=fetched.payee,
         own_preimage=None,
     )
 
 
-def _inside(context: Context, order: Order) -> Payment:
+def _inside(context: Context, order: Order, *, payee: str | None) -> Payment:
     wallet, connection, now = context.wallet, context.caller.connection, context.wallet.clock()
     preimage = Preimage(token_hex(32))
     return Payment(
@@ -125,7 +125,7 @@ def _inside(context: Context, order: Order) -> Payment:
         connection_id=connection.connection_id,
         kind=PaymentKind.INTERNAL,
         state=PaymentState.RESERVED,
-        backend=wallet.default_backend,
+        backend=wallet.backend_name,
         payment_hash=keysend.payment_hash(preimage),
         invoice="",
         description=_short(order.offer.description or ""),
@@ -138,7 +138,7 @@ def _inside(context: Context, order: Order) -> Payment:
         metadata=order.metadata,
         created_at=now,
         expires_at=now + wallet.spender.policy.max_age_s,
-        payee=wallet.node_info(wallet.default_backend).pubkey,
+        payee=payee,
         own_preimage=preimage,
         offer=order.offer.offer,
         bolt12_id=bolt12.offer_id(order.offer),

@@ -71,7 +71,7 @@ def _selected(uri: PaymentUri, wallet: Wallet, *, note: str | None) -> Bolt11 | 
             ErrorCode.UNSUPPORTED_PAYMENT_INSTRUCTION,
             f"payment: nothing in it is supported by this wallet{with_note}",
         )
-    network = wallet.node_info(wallet.default_backend).network
+    network = wallet.node_info(wallet.backend_name).network
     here = [i for i in payable if network is None or network in networks_of(i)]
     if not here:
         raise RequestError(

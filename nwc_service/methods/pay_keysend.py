@@ -49,7 +49,7 @@ def _planned(context: Context, params: PayKeysend) -> Payment:
     spender, now, amount_msat = wallet.spender, wallet.clock(), Msat(params.amount)
     tlvs = _tlvs(params.tlv_records or [])
     preimage = _preimage(params.preimage, tlvs.pop(keysend.PREIMAGE_TLV, None))
-    inside = params.pubkey == wallet.node_info(wallet.default_backend).pubkey
+    inside = params.pubkey in wallet.own_pubkeys
     if not inside:
         _check(tlvs, caps=wallet.backend.caps)
     return Payment(
@@ -58,7 +58,7 @@ def _planned(context: Context, params: PayKeysend) -> Payment:
         connection_id=connection.connection_id,
         kind=PaymentKind.INTERNAL if inside else PaymentKind.KEYSEND,
         state=PaymentState.RESERVED,
-        backend=wallet.default_backend,
+        backend=wallet.backend_name,
         payment_hash=keysend.payment_hash(preimage),
         invoice="",
         description="",

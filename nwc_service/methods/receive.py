@@ -41,7 +41,7 @@ async def handle(context: Context, params: Receive) -> None:
     await wallet.receiver.issue(
         context.caller,
         order,
-        backend=wallet.default_backend,
+        backend=wallet.backend_name,
         beside=wallet.offers.make_beside if with_offer else None,
     )
 

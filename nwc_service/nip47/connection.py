@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from nwc_service.nip47.kinds import Encryption, NotificationType
 from nwc_service.wallet.budget import Budget
-from nwc_service.wallet.units import AccountId, ConnectionId, Msat
+from nwc_service.wallet.units import AccountId, BackendName, ConnectionId, Msat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,14 +12,15 @@ class Connection:
     """`relays` is empty where the connection uses the service's own; `relays_by_user` where
     they were not the operator's choice, so that they are checked before each connect.
 
-    `destinations` are the only node keys that it may pay, `internal_only` says that it pays
-    nobody outside. `parent_id` is the connection that made it with create_connection: its
-    budget counts too. `link_state` is what a client-initiated connection wants repeated
-    (NWC-08), `metadata` a JSON object as text.
+    `backend` is its account's. `destinations` are the only node keys that it may pay,
+    `internal_only` says that it pays nobody outside. `parent_id` is the connection that made
+    it with create_connection: its budget counts too. `link_state` is what a client-initiated
+    connection wants repeated (NWC-08), `metadata` a JSON object as text.
     """
 
     connection_id: ConnectionId
     account_id: AccountId
+    backend: BackendName
     app: str
     wallet_pubkey: str
     client_pubkey: str

@@ -6,13 +6,14 @@ from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import Encryption, NotificationType
 from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.budget import Budget, Renewal
-from nwc_service.wallet.units import AccountId, ConnectionId, Msat
+from nwc_service.wallet.units import AccountId, BackendName, ConnectionId, Msat
 
 _CONNECTION = (
     "SELECT connection_id, account_id, app, wallet_pubkey, client_pubkey, scopes,"
     " notifications, encryption, relays, budget_msat, budget_renewal, max_payment_msat,"
     " created_at, expires_at, revoked_at, parent_id, request_id, internal_only, destinations,"
-    " relays_by_user, lud16, link_state, metadata FROM connection"
+    " relays_by_user, lud16, link_state, metadata, (SELECT backend FROM account"
+    " WHERE account.account_id = connection.account_id) AS backend FROM connection"
 )
 
 
@@ -158,6 +159,7 @@ def from_row(row: Row) -> Connection:
     return Connection(
         connection_id=ConnectionId(row["connection_id"]),
         account_id=AccountId(row["account_id"]),
+        backend=BackendName(row["backend"]),
         app=row["app"],
         wallet_pubkey=row["wallet_pubkey"],
         client_pubkey=row["client_pubkey"],

@@ -4,14 +4,22 @@ from dataclasses import dataclass
 
 from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.ledger import Entry, available, changes
-from nwc_service.wallet.units import MAX_MSAT, AccountId, InvoiceId, Msat, PaymentId
+from nwc_service.wallet.units import (
+    MAX_MSAT,
+    AccountId,
+    BackendName,
+    InvoiceId,
+    Msat,
+    PaymentId,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments.
 
-    `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else.
+    `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else. All that
+    its connections ask of a node goes to `backend`.
     """
 
     account_id: AccountId
@@ -19,6 +27,7 @@ class Account:
     available_msat: Msat
     held_msat: Msat
     created_at: int
+    backend: BackendName
     keysend_id: str | None = None
 
 
@@ -94,19 +103,26 @@ async def has_room(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
 async def create_account(tx: Tx, account: Account) -> bool:
     """False when the name is taken."""
     row = await tx.one(
-        "INSERT INTO account (account_id, name, created_at, keysend_id)"
-        " VALUES (:account_id, :name, :created_at, :keysend_id)"
+        "INSERT INTO account (account_id, name, created_at, keysend_id, backend)"
+        " VALUES (:account_id, :name, :created_at, :keysend_id, :backend)"
         " ON CONFLICT (name) DO NOTHING RETURNING account_id",
         account_id=account.account_id,
         name=account.name,
         created_at=account.created_at,
         keysend_id=account.keysend_id,
+        backend=account.backend,
     )
     return row is not None
 
 
+async def pin_accounts(tx: Tx, backend: BackendName) -> None:
+    """Those that were there before an account had a backend of its own."""
+    await tx.run("UPDATE account SET backend = :backend WHERE backend IS NULL", backend=backend)
+
+
 _ACCOUNT = (
-    "SELECT account_id, name, available_msat, held_msat, created_at, keysend_id FROM account"
+    "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id"
+    " FROM account"
 )
 
 
@@ -148,5 +164,6 @@ def _account(row: Row | None) -> Account | None:
         available_msat=Msat(row["available_msat"]),
         held_msat=Msat(row["held_msat"]),
         created_at=row["created_at"],
+        backend=BackendName(row["backend"]),
         keysend_id=row["keysend_id"],
     )

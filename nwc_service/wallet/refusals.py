@@ -23,6 +23,7 @@ _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
     FailReason.OTHER: (ErrorCode.PAYMENT_FAILED, "the payment failed"),
 }
 
+NODE_GONE = "the node of this account is not there any more"
 NODE_PAUSED = "the node is paused: the operator must look at it first"
 CONNECTION_ENDED = "this connection is revoked or expired"
 

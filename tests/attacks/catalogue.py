@@ -37,7 +37,7 @@ ATTACKS = {
     "A6": Attack(
         "Hostile amounts",
         "exact integers in bounds, checked at the edge and by STRICT tables:"
-        " `methods/method.py`, `nip47/envelope.py`, `store/schema.py`",
+        " `methods/method.py`, `nip47/envelope.py`, `store/schema/`",
     ),
     "A7": Attack(
         "Held payments as a lock",

@@ -7,6 +7,15 @@ import pytest
 
 from tests.backends.contract import DOUBLES, RIGS, Rig, open_rig
 from tests.backends.rig_sandbox import SandboxRig, sandbox_rig
+from tests.backends.table import Results
+
+RESULTS = pytest.StashKey[Results]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What became of the contract's tests, for the test of the page, which comes after them."""
+    config.stash[RESULTS] = Results()
+    config.pluginmanager.register(config.stash[RESULTS])
 
 
 @pytest.fixture(params=sorted(RIGS))

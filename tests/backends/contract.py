@@ -36,6 +36,7 @@ RIGS: dict[str, str] = {
     "sandbox": "tests.backends.rig_sandbox:sandbox_rig",
     "lnbits": "tests.backends.lnbits_rig:lnbits_rig",
     "lnd": "tests.backends.lnd_rig:lnd_rig",
+    "cln": "tests.backends.cln_rig:cln_rig",
 }
 # Not a backend that anybody installs, but tests of the service believe it about these things.
 DOUBLES = {"scripted": "tests.backends.rig_scripted:scripted_rig"}

@@ -51,6 +51,7 @@ class Answer:
     status: int = 200
     body: Json | str = ""
     delay_s: float = 0
+    date: str = ""  # by the server's clock
     cut: bool = False  # read the request, then say nothing
 
 
@@ -219,5 +220,6 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Request:
 
 def _encoded(answer: Answer) -> bytes:
     body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-    head = f"HTTP/1.1 {answer.status} Said\r\nContent-Length: {len(body.encode())}\r\n\r\n"
-    return head.encode() + body.encode()
+    date = f"Date: {answer.date}\r\n" if answer.date else ""
+    length = f"Content-Length: {len(body.encode())}\r\n"
+    return f"HTTP/1.1 {answer.status} Said\r\n{date}{length}\r\n{body}".encode()

@@ -24,6 +24,7 @@ class Answer:
     body: object = None
     lines: tuple[object, ...] = ()  # of a stream, each said when it comes to it
     delay_s: float = 0
+    date: str = ""  # by the server's clock
     stays_open: bool = False  # after the last line
 
 
@@ -97,5 +98,6 @@ async def read_request(
 
 def unary(answer: Answer) -> bytes:
     body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-    head = f"HTTP/1.1 {answer.status} Said\r\nContent-Length: {len(body.encode())}\r\n\r\n"
-    return head.encode() + body.encode()
+    date = f"Date: {answer.date}\r\n" if answer.date else ""
+    length = f"Content-Length: {len(body.encode())}\r\n"
+    return f"HTTP/1.1 {answer.status} Said\r\n{date}{length}\r\n{body}".encode()

@@ -26,6 +26,7 @@ from tests.backends.contract import (
     a_request,
     a_spec,
     an_offer_spec,
+    balance_msat,
     needs,
     ref,
     settled_report,
@@ -185,6 +186,18 @@ def signer(message: str, signature: str) -> str:
     recoverable = bytes(compact) + bytes([header - 31])
     key = PublicKey.from_signature_and_message(recoverable, digest.digest(), hasher=None)
     return key.format().hex()
+
+
+async def test_a_check_of_what_is_right_finds_nothing_wrong(rig: Rig) -> None:
+    found = await rig.backend.check()
+
+    says = {finding.subject: finding.says for finding in found}
+    assert [finding for finding in found if finding.remedy is not None] == []
+    assert len(says) == len(found)
+    assert str(await balance_msat(rig.backend)) in says["balance"]
+    info = await rig.backend.start()
+    assert (info.pubkey or "") in says["identity"]
+    assert says.get("network") == info.network
 
 
 async def test_a_command_of_nobody_is_unsupported(rig: Rig) -> None:

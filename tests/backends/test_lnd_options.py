@@ -1,24 +1,16 @@
 """What the operator configures for LND, and what is told of a connection that is wrong."""
 
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from backends.lnd import LndBackend
 from nwc_service.backend import BackendUnavailable, PaymentKind, ReleaseRule
 from nwc_service.wallet.units import BackendName
-from tests.backends.lnd_double import GET_INFO, STATE, LndDouble, lnd_double
+from tests.backends.lnd_double import GET_INFO, STATE, lnd_double
 from tests.backends.lnd_http import Answer
 from tests.backends.lnd_rows import INFO, MACAROON, a_backend, error
+from tests.backends.lnd_tls import a_certificate, a_tls_double
 
 GOOD: dict[str, object] = {"url": "https://127.0.0.1:8080/", "macaroon_hex": MACAROON}
 
@@ -123,45 +115,6 @@ async def test_before_the_start_nothing_is_asked() -> None:
 # --- the certificate
 
 
-def a_certificate(directory: Path, name: str, *, host: str = "127.0.0.1") -> Path:
-    """Self-signed, as LND makes its own; its key lies beside it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    path = directory / f"{name}.cert"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    path.with_suffix(".key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
-
-
-@asynccontextmanager
-async def a_tls_double(certificate: Path) -> AsyncIterator[LndDouble]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    async with lnd_double(context) as double:
-        yield double
-
-
 async def test_the_certificate_that_is_named_is_trusted(tmp_path: Path) -> None:
     certificate = a_certificate(tmp_path, "lnd")
     async with a_tls_double(certificate) as double:
@@ -183,7 +136,8 @@ async def test_no_other_certificate_is_and_it_hears_nothing(tmp_path: Path, trus
         with pytest.raises(BackendUnavailable, match="copy LND") as refused:
             await backend.start()
 
-        assert "not the one of tls_cert" in str(refused.value)
+        what = "not for the host of url" if trust == "another-host" else "not the one of tls"
+        assert what in str(refused.value)
         assert double.requests == []
         await backend.close()
 

@@ -342,6 +342,24 @@ async def test_what_is_accepted_meanwhile_is_told_once_and_then_settled(
     assert found == [(row["r_hash"], "1"), (row["r_hash"], "2")]
 
 
+async def test_hold_invoices_are_looked_at_however_much_is_paid(
+    double: LndDouble, backend: LndBackend
+) -> None:
+    settled_ones(double, 1)
+    async with asyncio.timeout(20), aclosing(watch(backend, "0")) as updates:
+        await anext(updates)
+        a_hold(double, "OPEN")
+        settled_ones(double, 1)
+        await anext(updates)
+        held = a_hold(double)["r_hash"]
+        for _ in range(1000):
+            settled_ones(double, 1)  # so that the next one is always there
+            report, _ = await anext(updates)
+            if b64(report.payment_hash) == held:
+                return
+    raise AssertionError("the hold invoice was never told")
+
+
 async def test_what_is_accepted_is_told_once_while_others_are_looked_at(
     double: LndDouble, backend: LndBackend
 ) -> None:

@@ -5,7 +5,7 @@ and half a reply prove nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +22,7 @@ from nwc_service.backend import (
     Decoded,
     FailReason,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -37,6 +38,7 @@ from nwc_service.backend import (
     ReleaseRule,
     Unknown,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 from tests.chaos.wire import MAX_LINE_BYTES, from_request, to_line, to_outcome, to_report
@@ -81,6 +83,9 @@ class ChaosBackend:
 
     async def start(self) -> NodeInfo:
         return NodeInfo(**await self._ask("info"))
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def balance(self) -> Balance:
         return Balance(Msat(await self._ask("balance")))

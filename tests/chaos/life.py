@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nwc_service import app, backend, embedded, log, outbox, reconciler
+from nwc_service.backend import entry_points
 from nwc_service.config import (
     BackendSettings,
     InvoiceSettings,
@@ -102,7 +103,8 @@ def _set_clock(offset_s: int) -> None:
 def _install_backend() -> None:
     """As an installed distribution would that registers it."""
     place = f"{ChaosBackend.__module__}:{ChaosBackend.__qualname__}"
-    backend.find = lambda type_name: EntryPoint(type_name, place, backend.ENTRY_POINT_GROUP)
+    for module in (backend, entry_points):
+        vars(module)["find"] = lambda name: EntryPoint(name, place, backend.ENTRY_POINT_GROUP)
 
 
 def _quicken() -> None:

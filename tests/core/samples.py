@@ -89,6 +89,7 @@ _INVOICE = Invoice(
 _CONNECTION = Connection(
     connection_id=ConnectionId("connection"),
     account_id=ALICE,
+    backend=NODE,
     app="a test",
     wallet_pubkey="aa" * 32,
     client_pubkey="bb" * 32,

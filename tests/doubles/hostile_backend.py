@@ -1,16 +1,18 @@
 """A hostile node behind the backend port, in this process, on the loop's own clock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from nwc_service.backend import (
+    BadRequest,
     Balance,
     Cap,
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -25,6 +27,7 @@ from nwc_service.backend import (
     ReleaseRule,
     Unknown,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 from tests.doubles.hostile_node import NODE_PUBKEY, HostileNode
@@ -32,6 +35,8 @@ from tests.doubles.scripted_backend import CAPS
 
 POLL_S = 5.0
 CALL_S = 0.05
+SILENCE_S = 45.0
+"""Longer than the service waits for a payee's invoice."""
 
 
 class HostileBackend:
@@ -44,6 +49,9 @@ class HostileBackend:
         | Cap.KEYSEND
         | Cap.KEYSEND_TLV
         | Cap.KEYSEND_OWN_PREIMAGE
+        | Cap.AMOUNTLESS_CREATE
+        | Cap.BOLT12_SEND
+        | Cap.BOLT12_RECEIVE
     )
 
     def __init__(
@@ -71,6 +79,9 @@ class HostileBackend:
             network="regtest",
             block_height=self.node.height(),
         )
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def close(self) -> None:
         pass
@@ -107,10 +118,19 @@ class HostileBackend:
     async def fetch_invoice(
         self, offer: str, *, amount_msat: Msat | None, payer_note: str | None
     ) -> FetchedInvoice:
-        raise Unsupported("no offers")
+        await asyncio.sleep(CALL_S)
+        fetched = self.node.fetch_invoice(offer, amount_msat=amount_msat, payer_note=payer_note)
+        if fetched is None:
+            await asyncio.sleep(SILENCE_S)
+            raise BadRequest("the payee does not answer")
+        await asyncio.sleep(CALL_S)
+        return fetched
 
     async def create_offer(self, spec: OfferSpec) -> OfferReport:
-        raise Unsupported("no offers")
+        await asyncio.sleep(CALL_S)
+        report = self.node.create_offer(spec)
+        await asyncio.sleep(CALL_S)
+        return report
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
         self.node.submit(request)

@@ -12,6 +12,8 @@ seed and the same calls give the same behaviour. With no faults it is an obedien
     node.create_invoice(spec); node.receive(payment_hash); node.events_after(cursor)
     node.resolve_hold(payment_hash, preimage)       # or None: give back what is held
     node.receive_keysend(5_000, {696969: b"id"})
+    node.create_offer(spec); node.receive_offer(offer, 5_000)
+    node.fetch_invoice(offer_outside, amount_msat=5_000)
     node.due_at()                                   # when `step` has something to do again
     node.heal()                                     # from now on it tells the truth
     node.truth.paid, node.truth.received_msat       # what really happened
@@ -24,26 +26,26 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from hashlib import sha256
 from random import Random
-from typing import Any, Literal
-
-from coincurve import PrivateKey
+from typing import Any, Literal, NamedTuple
 
 from nwc_service.backend import (
     BackendUnavailable,
     BadRequest,
     Cursor,
     Decoded,
+    FetchedInvoice,
     InvoiceReport,
     InvoiceSpec,
     InvoiceStatus,
     KeysendRequest,
+    OfferReport,
+    OfferSpec,
     PaymentRef,
     PaymentReport,
     PayRequest,
 )
-from nwc_service.wallet import bolt11
+from nwc_service.wallet import bolt11, bolt12
 from nwc_service.wallet.outcome import (
     Failed,
     FailReason,
@@ -54,11 +56,20 @@ from nwc_service.wallet.outcome import (
     Unknown,
 )
 from nwc_service.wallet.units import Msat, PaymentHash, Preimage
+from tests.doubles.hostile_offers import (
+    NODE_KEY,
+    NODE_PUBKEY,
+    PAYEE_KEY,
+    PAYEE_PUBKEY,
+    Fetched,
+    Made,
+    OutsidePayee,
+    hash_of,
+    made,
+)
 
-NODE_KEY = b"\x11" * 32
-PAYEE_KEY = b"\x22" * 32
-NODE_PUBKEY = PrivateKey(NODE_KEY).public_key.format().hex()
-PAYEE_PUBKEY = PrivateKey(PAYEE_KEY).public_key.format().hex()
+__all__ = ["NODE_PUBKEY", "PAYEE_KEY", "PAYEE_PUBKEY", "hash_of"]
+
 OPENING_MSAT = 10**12
 LATENCY_S = 0.4
 BLOCK_S = 30
@@ -73,8 +84,10 @@ class Faults:
     # sends
     fails: float = 0.0  # truly, as payments do
     refuses: float = 0.0  # nothing is taken, and it says so
+    swallows: float = 0.0  # nothing is taken, and nobody hears of that
     accepts_late: float = 0.0  # the send is on its way for up to `late_s`
     accepts_at_expiry: float = 0.0  # it arrives within 150 s of the invoice's expiry
+    accepts_expired: float = 0.0  # of what was fetched for an offer: within 600 s after it
     stays_in_flight: float = 0.0  # for up to `in_flight_s`
     reply_lost: float = 0.0  # the sender hears nothing, ever
     reply_reset: float = 0.0  # the sender hears that the connection broke
@@ -99,6 +112,11 @@ class Faults:
     # hold invoices
     resolved_unheard: float = 0.0  # it settles or cancels, the reply is lost
     held_shortly: float = 0.0  # of a payer who leaves hardly any blocks
+    # invoices for an offer of somebody outside
+    fetch_silent: float = 0.0  # the payee does not answer
+    fetch_refused: float = 0.0
+    fetch_bait: float = 0.0  # it asks for another amount
+    fetch_again: float = 0.0  # it is one that was fetched before
 
     late_s: float = 120.0
     in_flight_s: float = 7200.0
@@ -114,6 +132,7 @@ class SendState(StrEnum):
     REFUSED = "refused"  # by the node, at arrival: it keeps no record
     JOINED = "joined"  # another send of the hash is in flight, or has paid
     DROPPED = "dropped"  # never taken
+    SWALLOWED = "swallowed"  # likewise, and nobody hears of it
 
 
 @dataclass(slots=True)
@@ -166,6 +185,10 @@ class Truth:
     accepted: dict[PaymentHash, int] = field(default_factory=dict)  # how often it was held
     keysends: dict[PaymentHash, Mapping[int, bytes]] = field(default_factory=dict)
     """That came in, with their records."""
+    through_offers: dict[PaymentHash, tuple[str, str | None]] = field(default_factory=dict)
+    """That came in: the offer that was paid, and the payer's note."""
+    offers: dict[str, int] = field(default_factory=dict)
+    """By `our_id`: how many it made."""
 
     def spent_msat(self, payment_hash: PaymentHash) -> int:
         paid = self.paid.values()
@@ -185,6 +208,7 @@ class _Memory:
     invoices: dict[PaymentHash, InvoiceReport] = field(default_factory=dict)
     by_our_id: dict[str, PaymentHash] = field(default_factory=dict)
     hold_blocks: dict[PaymentHash, int] = field(default_factory=dict)  # of hold invoices
+    offers: dict[str, Made] = field(default_factory=dict)  # by themselves
     log: list[tuple[int, InvoiceReport]] = field(default_factory=list)
     counters: dict[str, int] = field(
         default_factory=lambda: {"payments": 0, "invoices": 0, "settled": 0}
@@ -196,13 +220,21 @@ class _Memory:
             dict(self.invoices),
             dict(self.by_our_id),
             dict(self.hold_blocks),
+            dict(self.offers),
             list(self.log),
             dict(self.counters),
         )
 
 
-def hash_of(preimage: str) -> PaymentHash:
-    return PaymentHash(sha256(bytes.fromhex(preimage)).hexdigest())
+class _Aim(NamedTuple):
+    """What a send pays: `expires_at` is what its payee says, `refused_from` what the node
+    does."""
+
+    payment_hash: PaymentHash
+    amount_msat: int
+    expires_at: float
+    refused_from: float
+    is_fetched: bool = False
 
 
 class HostileNode:
@@ -222,6 +254,7 @@ class HostileNode:
         self._memory = _Memory()
         self._forgotten: list[_Memory] = []  # what rollbacks have hidden, until it heals
         self._payees: dict[PaymentHash, Preimage] = {}
+        self._outside = OutsidePayee(random)
         self._sends: list[Send] = []
         self._open: list[int] = []  # numbers of sends on the way or in flight
         self._untold: list[tuple[float, InvoiceReport]] = []
@@ -300,6 +333,37 @@ class HostileNode:
         read = bolt11.decode(invoice)
         return Decoded(read.payment_hash, read.amount_msat, read.expires_at, read.payee)
 
+    def fetch_invoice(
+        self, offer: str, *, amount_msat: int | None, payer_note: str | None = None
+    ) -> FetchedInvoice | None:
+        """What the payee of an offer outside sends; None where he keeps silent. Raises
+        BackendUnavailable and BadRequest."""
+        self._take_call()
+        read = bolt12.decode(offer)
+        asked_msat = amount_msat or read.amount_msat
+        if read.issuer_id != PAYEE_PUBKEY or asked_msat is None:
+            raise BadRequest("nobody makes an invoice for that")
+        if self._happens(self.faults.fetch_refused):
+            raise BadRequest("the payee makes no invoice")
+        if self._happens(self.faults.fetch_silent):
+            return None
+        fetched = self._fetched_again(offer)
+        if fetched is None:
+            if self._happens(self.faults.fetch_bait):
+                asked_msat = self._outside.other_amount(asked_msat)
+            fetched = self._outside.new_invoice(offer, asked_msat, now=self._clock())
+            self.expect(fetched.preimage)
+        fetched.notes.append(payer_note)
+        return fetched.told
+
+    def _fetched_again(self, offer: str) -> Fetched | None:
+        happens = self._happens(self.faults.fetch_again)
+        return self._outside.invoice_again(offer) if happens else None
+
+    def fetched(self, invoice: str) -> Fetched | None:
+        """What was fetched as this invoice."""
+        return self._outside.fetched.get(invoice)
+
     def submit(self, request: PayRequest | KeysendRequest) -> None:
         """Somebody has sent this; `answer` tells what he hears."""
         self.step()
@@ -321,7 +385,7 @@ class HostileNode:
         send = self._sends[numbers[-1]]
         if send.state is SendState.DROPPED:
             return NotSent(FailReason.UNAVAILABLE, "refused the connection")
-        if send.reply == "lost":
+        if send.reply == "lost" or send.state is SendState.SWALLOWED:
             return None
         if send.reply == "reset":
             return Unknown("the connection broke")
@@ -349,12 +413,14 @@ class HostileNode:
 
     def _planned(self, request: PayRequest | KeysendRequest) -> Send:
         faults, random, now = self.faults, self._random, self._clock()
-        payment_hash, expires_at = _aim(request)
+        aim = self._aim(request)
         travels_s = random.uniform(0, LATENCY_S)
         if self._happens(faults.accepts_late):
             travels_s = random.uniform(0, faults.late_s)
-        if expires_at < math.inf and self._happens(faults.accepts_at_expiry):
-            travels_s = max(0, expires_at + random.uniform(-150, 150) - now)
+        if aim.expires_at < math.inf and self._happens(faults.accepts_at_expiry):
+            travels_s = max(0, aim.expires_at + random.uniform(-150, 150) - now)
+        if aim.is_fetched and self._happens(faults.accepts_expired):
+            travels_s = max(0, aim.expires_at + random.uniform(0, 600) - now)
         takes_s = random.uniform(0, LATENCY_S)
         if self._happens(faults.stays_in_flight):
             takes_s = random.uniform(0, faults.in_flight_s)
@@ -368,11 +434,12 @@ class HostileNode:
         is_lost = heard < faults.reply_lost
         is_reset = not is_lost and heard < faults.reply_lost + faults.reply_reset
         refused = self._happens(faults.refuses)
+        swallowed = not refused and self._happens(faults.swallows)
         return Send(
             our_id=request.our_id,
-            payment_hash=payment_hash,
-            amount_msat=request.amount_msat,
-            expires_at=expires_at,
+            payment_hash=aim.payment_hash,
+            amount_msat=aim.amount_msat,
+            expires_at=aim.refused_from,
             sent_at=now,
             arrives_at=now + travels_s,
             takes_s=takes_s,
@@ -381,8 +448,21 @@ class HostileNode:
             said_fee_msat=said_fee_msat,
             says_failed=says_failed,
             reply="lost" if is_lost else "reset" if is_reset else "told",
-            state=SendState.DROPPED if refused else SendState.ON_THE_WAY,
+            state=_first_state(refused=refused, swallowed=swallowed),
         )
+
+    def _aim(self, request: PayRequest | KeysendRequest) -> _Aim:
+        """A keysend expires nowhere, and what was fetched is paid however old it is, for as
+        much as it asks for."""
+        if isinstance(request, KeysendRequest):
+            hash_ = hash_of(request.preimage)
+            return _Aim(hash_, request.amount_msat, math.inf, math.inf)
+        if fetched := self.fetched(request.invoice):
+            told = fetched.told
+            until = told.expires_at
+            return _Aim(told.payment_hash, told.amount_msat, until, math.inf, is_fetched=True)
+        expires_at = bolt11.decode(request.invoice).expires_at
+        return _Aim(request.payment_hash, request.amount_msat, expires_at, expires_at)
 
     def _fee(self, cap_msat: int) -> tuple[int, int | None]:
         """What it takes, and what it says that it took."""
@@ -588,6 +668,61 @@ class HostileNode:
         self.truth.keysends[report.payment_hash] = tlvs
         self._settle_invoice(report, amount_msat)
         return report.payment_hash
+
+    def create_offer(self, spec: OfferSpec) -> OfferReport:
+        """The same again for the same `our_id`. Raises BackendUnavailable, also when it has
+        made it."""
+        self._take_call()
+        offer = self._offer_for(spec.our_id)
+        if offer is None:
+            offer = made(spec, random=self._random)
+            self._memory.offers[offer.report.offer] = offer
+            self.truth.offers[spec.our_id] = self.truth.offers.get(spec.our_id, 0) + 1
+        if self._happens(self.faults.created_unheard):
+            raise BackendUnavailable("the connection broke")
+        return offer.report
+
+    def made_offer(self, offer: str) -> Made | None:
+        """One of its own that it has not forgotten."""
+        return self._memory.offers.get(offer)
+
+    def _offer_for(self, our_id: str) -> Made | None:
+        offers = self._memory.offers.values()
+        return next((offer for offer in offers if offer.spec.our_id == our_id), None)
+
+    def receive_offer(
+        self, offer: str, amount_msat: int, *, payer_note: str | None = None
+    ) -> int:
+        """Somebody outside pays an offer of this node: what arrived, 0 where it made him no
+        invoice."""
+        self.step()
+        known = self.made_offer(offer)
+        if known is None or not self._is_payable(known):
+            return 0
+        preimage = Preimage(self._random.randbytes(32).hex())
+        now = int(self._clock() + self.faults.skew_s)
+        report = InvoiceReport(
+            payment_hash=hash_of(preimage),
+            invoice=f"lni1{self._random.randbytes(16).hex()}",
+            status=InvoiceStatus.OPEN,
+            amount_msat=Msat(amount_msat),
+            received_msat=None,
+            preimage=preimage,
+            created_at=now,
+            expires_at=now + 600,
+            node_offer_id=known.report.node_offer_id,
+            payer_note=payer_note,
+        )
+        self.truth.through_offers[report.payment_hash] = offer, payer_note
+        received_msat = self._paid_in(amount_msat)
+        self._settle_invoice(report, received_msat)
+        return received_msat
+
+    def _is_payable(self, offer: Made) -> bool:
+        name, expires_at = offer.report.node_offer_id, offer.spec.expires_at
+        is_used = any(i.node_offer_id == name for i in self._memory.invoices.values())
+        is_over = expires_at is not None and self._clock() + self.faults.skew_s >= expires_at
+        return not is_over and not (offer.spec.single_use and is_used)
 
     def receive_stray(self, amount_msat: int) -> PaymentHash:
         """Settle an invoice that the service never asked for."""
@@ -810,6 +945,7 @@ class HostileNode:
             self._memory.sends[number] = self._sends[number].state
         self._memory.by_our_id.update(since.by_our_id)
         self._memory.hold_blocks.update(since.hold_blocks)
+        self._memory.offers.update(since.offers)
         for payment_hash, report in since.invoices.items():
             known = self._memory.invoices.get(payment_hash)
             if known is None or known.status is not InvoiceStatus.SETTLED:
@@ -842,8 +978,7 @@ class HostileNode:
         self._memory.counters[name] += by
 
 
-def _aim(request: PayRequest | KeysendRequest) -> tuple[PaymentHash, float]:
-    """What it pays, and until when it can; a keysend expires nowhere."""
-    if isinstance(request, KeysendRequest):
-        return hash_of(request.preimage), math.inf
-    return request.payment_hash, bolt11.decode(request.invoice).expires_at
+def _first_state(*, refused: bool, swallowed: bool) -> SendState:
+    if swallowed:
+        return SendState.SWALLOWED
+    return SendState.DROPPED if refused else SendState.ON_THE_WAY

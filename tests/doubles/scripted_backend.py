@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InFlight,
     InvoiceReport,
@@ -34,6 +35,7 @@ from nwc_service.backend import (
     ReleaseRule,
     Settled,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet import bolt11, bolt12
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
@@ -297,6 +299,9 @@ class ScriptedBackend:
 
     async def start(self) -> NodeInfo:
         return NodeInfo(alias="scripted", network="regtest", block_height=self.block_height)
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def close(self) -> None:
         pass

@@ -202,7 +202,8 @@ async def test_with_url_and_token_every_command_works_from_anywhere(
     of_main = await bare.json("connection", "list", "--account", "main", **remote)
 
     assert seen == [await cli.json(*command.split()) for command in LOOKS]
-    assert {**shown, "uri": created["uri"], "warnings": []} == created
+    told_once = {"uri": created["uri"], "warnings": created["warnings"]}
+    assert shown | told_once == created
     assert account == await cli.json("account", "show", "main")
     assert shown in of_main
     assert invoice["payment_hash"]

@@ -11,7 +11,15 @@ from tests.e2e.service import ServiceProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KEYS = ["account_id", "name", "available_msat", "held_msat", "keysend_id", "created_at"]
+KEYS = [
+    "account_id",
+    "name",
+    "backend",
+    "available_msat",
+    "held_msat",
+    "keysend_id",
+    "created_at",
+]
 
 
 async def test_a_new_account_is_printed_and_empty(cli: Cli) -> None:
@@ -24,6 +32,12 @@ async def test_a_new_account_is_printed_and_empty(cli: Cli) -> None:
     assert isinstance(created["account_id"], str)
     assert isinstance(created["created_at"], int)
     assert abs(created["created_at"] - time.time()) < 10
+
+
+async def test_a_backend_that_is_not_there_is_refused_by_name(cli: Cli) -> None:
+    said = await cli.failure("account", "create", a_name(), "--backend", "nowhere")
+
+    assert "there is no backend 'nowhere'; choose one of sandbox" in said
 
 
 async def test_accounts_are_listed_and_shown_as_they_were_created(cli: Cli) -> None:

@@ -296,7 +296,7 @@ async def test_it_can_be_limited_as_any_connection(
         "POST", "links/accept", link=link, account=account, **scopes, **LIMITED
     )
 
-    assert granted["warnings"] == []
+    assert "warnings" in granted
     assert granted["internal_only"] is True
     assert granted["destinations"] == LIMITED["destinations"]
     assert granted["encryption"] == ["nip44_v2"]

@@ -6,7 +6,7 @@ It imports the port and the money words only, as any adapter does.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +20,7 @@ from nwc_service.backend import (
     Decoded,
     FailReason,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -35,6 +36,7 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet import bolt11
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
@@ -57,6 +59,9 @@ class TinyBackend:
 
     async def start(self) -> NodeInfo:
         return NodeInfo(alias=self._alias, network="regtest")
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def balance(self) -> Balance:
         return Balance(Msat(10**9))

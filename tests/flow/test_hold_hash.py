@@ -21,8 +21,6 @@ from tests.flow.holding import AMOUNT_MSAT, dying_at, reconcile
 from tests.flow.parties import Client
 from tests.flow.world import World
 
-pytestmark = [pytest.mark.attack("A2", "A20")]
-
 OFFER = "offer-1"
 OFFERED_HASH = hash_of(preimage_of(10_001))  # of the first payment of an offer
 
@@ -57,6 +55,7 @@ async def hear(world: World) -> None:
     watching.cancel()
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_what_an_offer_is_paid_is_not_his_who_asks_for_its_hash(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -71,6 +70,7 @@ async def test_what_an_offer_is_paid_is_not_his_who_asks_for_its_hash(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_nor_is_a_keysend(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -85,6 +85,7 @@ async def test_nor_is_a_keysend(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_nor_what_the_node_is_paid_for_somebody_who_has_no_account(
     world: World, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -98,6 +99,7 @@ async def test_nor_what_the_node_is_paid_for_somebody_who_has_no_account(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_nor_once_the_service_has_died_between_the_claim_and_the_node(
     start: Open, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +121,7 @@ async def test_nor_once_the_service_has_died_between_the_claim_and_the_node(
         assert await world.money("bob") == (0, 0)
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_nor_where_the_node_lets_a_hold_invoice_stand_beside_its_own(
     world: World, alice: Client, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -135,6 +138,7 @@ async def test_nor_where_the_node_lets_a_hold_invoice_stand_beside_its_own(
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_nor_is_it_held_or_canceled_for_him(
     world: World, bob: Client, backend: ScriptedBackend
 ) -> None:
@@ -151,6 +155,7 @@ async def test_nor_is_it_held_or_canceled_for_him(
     assert shown["result"]["state"] == "pending"
 
 
+@pytest.mark.attack("A2", "A20")
 @pytest.mark.parametrize("status", [InvoiceStatus.OPEN, InvoiceStatus.SETTLED])
 async def test_an_invoice_that_the_node_had_before_is_nobodys_hold_invoice(
     world: World, bob: Client, backend: ScriptedBackend, status: InvoiceStatus
@@ -182,6 +187,7 @@ async def test_an_invoice_that_the_node_had_before_is_nobodys_hold_invoice(
     assert await world.money("bob") == (CREDIT_MSAT, 0)
 
 
+@pytest.mark.attack("A2", "A20")
 async def test_what_was_received_with_its_hash_is_not_to_be_held_for(
     world: World, bob: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

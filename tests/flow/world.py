@@ -4,7 +4,7 @@ file, a scripted backend, a clock that a test turns, and a relay that remembers 
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +104,7 @@ class World:
         connection = Connection(
             connection_id=connection_id,
             account_id=found.account_id,
+            backend=found.backend,
             app="a test",
             wallet_pubkey=self.edges.keyring.wallet_pubkey(connection_id),
             client_pubkey=keypair.public_key,
@@ -276,17 +277,20 @@ async def open_world(
     backend: ScriptedBackend,
     clock: Clock,
     relay: Relay | None = None,
+    others: Sequence[ScriptedBackend] = (),
     interruption: Interruption = uninterrupted,
 ) -> AsyncIterator[World]:
-    """Opened again on the same path it is the service after a restart."""
-    backend.clock = clock
+    """Opened again on the same path it is the service after a restart; `backend` is the default
+    one beside `others`."""
+    for each in (backend, *others):
+        each.clock = clock
     tasks = Tasks(interruption)
     async with open_sqlite(path, read_only=False) as db:
         known = await db.read(connections.connections)
         world = _world(
             db,
             path=path,
-            backend=backend,
+            backends=(backend, *others),
             clock=clock,
             relay=relay or Relay(),
             tasks=tasks,
@@ -317,18 +321,19 @@ def _world(
     db: SqliteDatabase,
     *,
     path: Path,
-    backend: ScriptedBackend,
+    backends: Sequence[ScriptedBackend],
     clock: Clock,
     relay: Relay,
     tasks: Tasks,
     directory: Directory,
 ) -> World:
+    backend = backends[0]
     edges = Edges(
         settings=_settings(path),
         db=db,
         books=db,
         keyring=Keyring(MASTER_KEY),
-        backends={backend.name: backend},
+        backends={each.name: each for each in backends},
         default_backend=backend.name,
         directory=directory,
         spawn=tasks.spawn,
@@ -343,7 +348,13 @@ def _world(
         backend=backend,
         relay=relay,
         tasks=tasks,
-        accounts=Accounts(db, backends=edges.backends, spender=flow.spender, clock=clock),
+        accounts=Accounts(
+            db,
+            backends=edges.backends,
+            default_backend=edges.default_backend,
+            spender=flow.spender,
+            clock=clock,
+        ),
     )
 
 

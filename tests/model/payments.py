@@ -23,11 +23,11 @@ NOT_PAYABLE_STATES = (PaymentState.RESERVED, PaymentState.RELEASED)
 
 
 class PaymentModel:
-    """One user, one invoice of an outside payee who takes whatever he can get."""
+    """One user, one payment hash of an outside payee who takes whatever he can get."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
-        self._service = Service(rule, Rows())
+        self._service = Service(rule, Rows(rule.kind, dates_all=rule.dates_all))
 
     def first(self) -> State:
         epoch = 1 if self._rule.has_leases else 0
@@ -44,7 +44,7 @@ class PaymentModel:
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         yield from self._service.steps(state)
-        yield from nodes.steps(state)
+        yield from nodes.steps(state, expires=self._rule.expires)
 
     def is_done(self, state: State) -> bool:
         return all(one.row.payment.state in FINAL_STATES for one in state.payments)

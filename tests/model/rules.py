@@ -6,6 +6,9 @@ The variants differ only in what is done around the functions of `wallet/payment
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from nwc_service.wallet.payment import PaymentKind
+from tests.model.search import STUCK
+
 RELEASED_AND_PAID = "released AND paid"
 PAID_TWICE = "paid twice"
 
@@ -25,6 +28,16 @@ class NotFound(Enum):
     RULE_J = auto()  # release or send once, where it was sent in an older, fenced epoch
 
 
+class Operator(Enum):
+    """What he goes by who says what became of a payment (`payment resolve`)."""
+
+    NOBODY = auto()
+    THE_TRUTH = auto()  # that nothing is sending it, on its way or at the node, or its preimage
+    NOT_SENDING = auto()  # the same, but of the network and the node alone
+    NOT_FOUND = auto()  # that the node knows nothing of it
+    IN_FLIGHT = auto()  # nothing: what the node has under way he gives back
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     name: str
@@ -41,6 +54,14 @@ class Rule:
     checks_epoch: bool = True  # the database refuses writes of older epochs
     judges_late: bool = False  # rule H by the clock when the answer is read, not when asked
     looks_up_by_hash: bool = False  # a lookup tells of any payment of the hash
+    kind: PaymentKind = PaymentKind.BOLT11  # no other expires at its node
+    dates_all: bool = False  # the time after which it is not sent is taken for an expiry
+    operator: Operator = Operator.NOBODY
+
+    @property
+    def expires(self) -> bool:
+        """Its node refuses it once it has expired."""
+        return self.kind is PaymentKind.BOLT11
 
     @property
     def sends(self) -> int:
@@ -160,5 +181,68 @@ RULES = (
         has_leases=True,
         revokes=True,
         checks_epoch=False,
+    ),
+    Rule(
+        name="keysend",
+        words="keysend: held until the node has a final word, or the operator",
+        expected=None,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.KEYSEND,
+        operator=Operator.THE_TRUTH,
+        payments=2,
+    ),
+    Rule(
+        name="keysend-H",
+        words="keysend: rule H applied to what does not expire",
+        expected=RELEASED_AND_PAID,
+        not_found=NotFound.RULE_H,
+        kind=PaymentKind.KEYSEND,
+        dates_all=True,
+    ),
+    Rule(
+        name="bolt12",
+        words="an offer's invoice: held likewise, for its node may pay it expired",
+        expected=None,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.BOLT12,
+        operator=Operator.THE_TRUTH,
+    ),
+    Rule(
+        name="bolt12-H",
+        words="an offer's invoice: rule H by the expiry that it names",
+        expected=RELEASED_AND_PAID,
+        not_found=NotFound.RULE_H,
+        kind=PaymentKind.BOLT12,
+    ),
+    Rule(
+        name="op-nobody",
+        words="keysend where no operator ever looks",
+        expected=STUCK,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.KEYSEND,
+    ),
+    Rule(
+        name="op-flight",
+        words="keysend where the operator gives back what the node has in flight",
+        expected=RELEASED_AND_PAID,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.KEYSEND,
+        operator=Operator.IN_FLIGHT,
+    ),
+    Rule(
+        name="op-found",
+        words="keysend where the operator takes NOT_FOUND for a proof",
+        expected=RELEASED_AND_PAID,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.KEYSEND,
+        operator=Operator.NOT_FOUND,
+    ),
+    Rule(
+        name="op-sending",
+        words="keysend where the operator gives back what is being sent just now",
+        expected=RELEASED_AND_PAID,
+        not_found=NotFound.HOLD,
+        kind=PaymentKind.KEYSEND,
+        operator=Operator.NOT_SENDING,
     ),
 )

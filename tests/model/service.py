@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from nwc_service.wallet.outcome import Failed, FailReason, InFlight, NotSent, Outcome, Unknown
 from nwc_service.wallet.payment import LIVE_STATES, PaymentState, Proof, ProofKind
-from tests.model.rules import EPOCHS, NotFound, Rule
+from tests.model.rules import EPOCHS, NotFound, Operator, Rule
 from tests.model.world import (
     EXPIRY,
     NOBODY,
@@ -26,6 +26,8 @@ from tests.model.world import (
 
 Step = tuple[str, State]
 
+SENT_STATES = (PaymentState.DISPATCHED, PaymentState.UNKNOWN)
+
 UNREACHABLE = NotSent(FailReason.UNAVAILABLE)
 TIMEOUT = Unknown("timeout")
 NOT_KNOWN = Unknown("not known to the node")
@@ -34,6 +36,7 @@ IN_FLIGHT = InFlight()
 NEVER_SENT = Proof(ProofKind.NOT_SENT, "too late")
 EXPIRED = Proof(ProofKind.EXPIRY, "rule H")
 FENCED = Proof(ProofKind.FINAL_STATUS, "rule J")
+BY_OPERATOR = Proof(ProofKind.OPERATOR, "looked at")
 NO_ANSWER = Proof(ProofKind.FINAL_STATUS, "what a broken rule takes for a proof")
 
 
@@ -49,6 +52,8 @@ class Service:
                 yield f"{who} {words}", after
             if replica != Replica():
                 yield f"{who} crashes", self._crashed(state, number)
+        if self._rule.operator is not Operator.NOBODY and state.payments:
+            yield from self._resolve(state)
 
     def _next(self, state: State, number: int, *, replica: Replica) -> Iterator[Step]:
         match replica.doing:
@@ -258,6 +263,42 @@ class Service:
 
     def _is_fenced(self, stored: Stored, replica: Replica) -> bool:
         return stored.epoch < replica.epoch and not was_accepted(stored)
+
+    # --- the operator
+
+    def _resolve(self, state: State) -> Iterator[Step]:
+        """He may say what became of what may have been sent, once he has looked."""
+        payment, stored = len(state.payments) - 1, state.payments[-1]
+        if stored.row.payment.state not in SENT_STATES:
+            return
+        known = state.nodes[stored.row.node]
+        status = known.status if known is not None and known.payment == payment else None
+        if status is Status.SETTLED:
+            row = self._rows.applied(stored.row, SETTLED[stored.row.node])
+            words = "the operator records that it is paid, with the preimage"
+        elif self._is_given_up(state, payment, status=status):
+            row = self._rows.released(stored.row, BY_OPERATOR)
+            words = "the operator records that it was not paid"
+        else:
+            return
+        yield words, save(state, payment, stored._replace(row=row))
+
+    def _is_given_up(self, state: State, payment: int, *, status: Status | None) -> bool:
+        is_sending = any(
+            replica.doing is Doing.SENDING and replica.payment == payment
+            for replica in state.replicas
+        )
+        is_on_its_way = any(call.payment == payment for call in state.calls)
+        is_over = status is not Status.IN_FLIGHT and not is_on_its_way
+        match self._rule.operator:
+            case Operator.IN_FLIGHT:
+                return status is Status.IN_FLIGHT
+            case Operator.NOT_FOUND:
+                return status is None and not is_sending
+            case Operator.NOT_SENDING:
+                return is_over
+            case _:
+                return is_over and not is_sending
 
     # --- the crash
 

@@ -19,7 +19,7 @@ from tests.model.hold_rules import HOLD_RULES, HoldRule
 from tests.model.holds import HoldModel
 from tests.model.incoming import INTAKES, IncomingModel, Intake
 from tests.model.payments import PaymentModel
-from tests.model.rules import EPOCHS, RULES, Rule
+from tests.model.rules import EPOCHS, RELEASED_AND_PAID, RULES, NotFound, Rule
 from tests.model.search import STUCK, Model, explore, replay
 
 BY_NAME = {rule.name: rule for rule in RULES}
@@ -152,6 +152,18 @@ def test_a_bug_in_the_functions_of_the_service_breaks_rule_h(
 
     assert result.verdict is not None
     assert result.trace
+
+
+def test_rule_h_frees_nothing_that_has_no_invoice_unless_it_is_dated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even where a backend claims rule H for keysends, by the functions of the service."""
+    keysend = replace(BY_NAME["keysend"], not_found=NotFound.RULE_H, payments=1)
+
+    assert explore(PaymentModel(keysend)).verdict is None
+
+    monkeypatch.setattr(Payment, "dispatched", dispatched_with(180))
+    assert explore(PaymentModel(keysend)).verdict == RELEASED_AND_PAID
 
 
 def test_an_internal_payment_of_what_is_not_open_makes_money(

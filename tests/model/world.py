@@ -159,7 +159,12 @@ class State(NamedTuple):
 class Rows:
     """The functions of the service, as they are when this is made, each call remembered."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, kind: PaymentKind = PaymentKind.BOLT11, *, dates_all: bool = False
+    ) -> None:
+        invoice = "" if kind is PaymentKind.KEYSEND else _NEW.invoice
+        self._new = replace(_NEW, kind=kind, invoice=invoice)
+        self._dates_all = dates_all
         self._rows: dict[tuple[Payment, Moved], Row] = {}
         self.reserved = cache(self._reserved)
         self.dispatched = cache(self._dispatched)
@@ -172,12 +177,13 @@ class Rows:
 
     def _reserved(self, number: int, node: int) -> Row:
         name = PaymentId(f"payment {number + 1}")
-        payment = replace(_NEW, payment_id=name, backend=NODES[node])
+        payment = replace(self._new, payment_id=name, backend=NODES[node])
         return self._booked(payment, Moved(), entries=machine.reserve_entries(payment))
 
     def _dispatched(self, row: Row) -> Row:
-        sent = row.payment.dispatched(now=NOW, timeout_s=TIMEOUT_S)
-        return self._booked(sent, row.moved)
+        payment = replace(row.payment, invoice=_NEW.invoice) if self._dates_all else row.payment
+        sent = payment.dispatched(now=NOW, timeout_s=TIMEOUT_S)
+        return self._booked(replace(sent, invoice=row.payment.invoice), row.moved)
 
     def _applied(self, row: Row, outcome: Outcome) -> Row:
         payment, entries = machine.apply_outcome(row.payment, outcome, now=NOW)

@@ -139,7 +139,11 @@ class WalletInProcess:
         self.backend = cast("SandboxBackend", edges.backends[BackendName("sandbox")])
         self.backend.books.clock = self.clock
         self._accounts = Accounts(
-            edges.db, backends=edges.backends, spender=self._flow.spender, clock=self.clock
+            edges.db,
+            backends=edges.backends,
+            default_backend=edges.default_backend,
+            spender=self._flow.spender,
+            clock=self.clock,
         )
         self._connections = Connections(
             edges.db,

@@ -21,7 +21,7 @@ from nwc_service.nostr.event import Event
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Relays
-from nwc_service.wallet.units import AccountId, ConnectionId
+from nwc_service.wallet.units import AccountId, BackendName, ConnectionId
 from tests.relay.raw import CLIENT, NOW
 from tests.relay.scripted import until
 from tests.relay.small_relay import Answer, SmallRelay, small_relay
@@ -111,6 +111,7 @@ def a_connection(
     return Connection(
         connection_id=connection_id,
         account_id=AccountId("a"),
+        backend=BackendName("node"),
         app="app",
         wallet_pubkey=keyring.wallet_pubkey(connection_id),
         client_pubkey=CLIENT.public_key,

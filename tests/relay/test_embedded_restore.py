@@ -9,7 +9,7 @@ from nwc_service.nostr.event import Event
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Relays
-from nwc_service.wallet.units import AccountId, ConnectionId
+from nwc_service.wallet.units import AccountId, BackendName, ConnectionId
 from tests.relay.raw import (
     CLIENT,
     NOW,
@@ -96,6 +96,7 @@ async def test_who_has_subscribed_already_gets_it_once(relay: EmbeddedRelay) -> 
 CONNECTION = Connection(
     connection_id=ConnectionId("c"),
     account_id=AccountId("a"),
+    backend=BackendName("node"),
     app="app",
     wallet_pubkey=WALLET.public_key,
     client_pubkey=CLIENT.public_key,

@@ -88,7 +88,8 @@ def _summed_up(total: Summary, *, took_s: float) -> str:
     counts = total.counts
     return (
         f"simulation: {total.seeds} seeds, {counts['requests']} requests,"
-        f" {counts['payments']} payments, {counts['commits']} commits,"
+        f" {counts['payments']} payments, {counts['offers']} offers,"
+        f" {counts['commits']} commits,"
         f" {counts['crashes']} crashes, {counts['faults']} faults of relay and database;"
         f" {counts['lost_msat']} msat lost, {counts['created_msat']} msat created,"
         f" {counts['unanswered']} unanswered, {counts['differing']} answers that differ;"

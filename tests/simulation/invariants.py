@@ -34,9 +34,20 @@ CREATE TEMP TRIGGER revoked_paid AFTER INSERT ON payment
         AND revoked_at IS NOT NULL)
     BEGIN INSERT INTO broken VALUES ('I14: revoked, and paid: ' || NEW.payment_id); END;
 CREATE TEMP TRIGGER revoked_issued AFTER INSERT ON invoice
-    WHEN EXISTS (SELECT 1 FROM connection WHERE connection_id = NEW.connection_id
-        AND revoked_at IS NOT NULL)
+    WHEN NEW.offer_id IS NULL AND EXISTS (SELECT 1 FROM connection
+        WHERE connection_id = NEW.connection_id AND revoked_at IS NOT NULL)
     BEGIN INSERT INTO broken VALUES ('I14: revoked, and issued: ' || NEW.invoice_id); END;
+CREATE TEMP TRIGGER revoked_offered AFTER INSERT ON offer
+    WHEN EXISTS (SELECT 1 FROM request JOIN connection USING (connection_id)
+        WHERE request.request_id = NEW.request_id AND method = 'make_offer'
+        AND revoked_at IS NOT NULL)
+    BEGIN INSERT INTO broken VALUES ('I14: revoked, and offered: ' || NEW.offer_id); END;
+CREATE TEMP TRIGGER final_offer_changed AFTER UPDATE ON offer
+    WHEN OLD.state <> 'REQUESTED' AND (NEW.state <> OLD.state OR NEW.offer <> OLD.offer
+        OR NEW.account_id <> OLD.account_id OR NEW.node_offer_id IS NOT OLD.node_offer_id)
+    BEGIN INSERT INTO broken VALUES ('an offer changed: ' || OLD.offer_id); END;
+CREATE TEMP TRIGGER offer_deleted AFTER DELETE ON offer
+    BEGIN INSERT INTO broken VALUES ('an offer was deleted: ' || OLD.offer_id); END;
 CREATE TEMP TRIGGER final_answer_changed AFTER UPDATE ON outbox
     WHEN OLD.published_at IS NOT NULL AND NEW.event <> OLD.event
     BEGIN INSERT INTO broken VALUES ('I12: a taken answer changed: ' || OLD.event_id); END;

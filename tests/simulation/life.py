@@ -90,7 +90,11 @@ class Life:
         )
         flow = build_flow(edges, publish=around.publish, announce=_announce, clock=around.clock)
         accounts = Accounts(
-            around.db, backends=around.backends, spender=flow.spender, clock=around.clock
+            around.db,
+            backends=around.backends,
+            default_backend=around.default_backend,
+            spender=flow.spender,
+            clock=around.clock,
         )
         return flow, accounts
 

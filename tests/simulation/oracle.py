@@ -4,7 +4,6 @@ It takes the truth from the nodes, never from the service.
 """
 
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -15,8 +14,9 @@ from nwc_service.wallet.ledger import SUSPENSE
 from nwc_service.wallet.units import BackendName, PaymentHash
 from tests import at_rest
 from tests.doubles.hostile_node import HostileNode, Paid
-from tests.simulation import invariants
+from tests.simulation import invariants, offer_oracle
 from tests.simulation.parties import Asked, JsonObject
+from tests.simulation.reading import Row, has_alarm, moved_msat, rows_of
 from tests.simulation.world import World
 
 CLAIM_S = 40.0
@@ -24,7 +24,6 @@ CLAIM_S = 40.0
 OLDEST_S = 115
 NEWEST_S = -55
 
-Row = sqlite3.Row
 LIVE = ("RESERVED", "DISPATCHED", "UNKNOWN")
 INSIDE = ("internal", "internal_hold")
 
@@ -36,7 +35,7 @@ def judge(world: World) -> None:
 
 def _problems(world: World) -> Iterator[str]:
     yield from invariants.audited(world.connection)
-    payments = _all(world, "SELECT * FROM payment ORDER BY payment_id")
+    payments = rows_of(world, "SELECT * FROM payment ORDER BY payment_id")
     world.counts["payments"] += len(payments)
     for payment in payments:
         if payment["kind"] in INSIDE:
@@ -49,6 +48,7 @@ def _problems(world: World) -> Iterator[str]:
             yield from _released(world, payment)
     yield from _nodes(world, payments)
     yield from _holds(world)
+    yield from offer_oracle.problems(world, payments)
     yield from at_rest.left_undone(world.connection)
     yield from _balances(world, payments)
     yield from _answers(world, {row["payment_id"]: row for row in payments})
@@ -73,7 +73,7 @@ def _settled(world: World, payment: Row) -> Iterator[str]:
     own = payment["payment_id"] in node.truth.paid
     if (own and payment["amount_msat"] != paid.amount_msat) or payment["fee_msat"] != fee_msat:
         yield f"payment {payment['payment_id']}: the row differs from {paid}"
-    overage_msat = _moved_msat(world, payment, kind="overage")
+    overage_msat = moved_msat(world, payment, kind="overage")
     if overage_msat != told_msat - fee_msat:
         yield f"payment {payment['payment_id']}: the operator bore {overage_msat} of {paid}"
 
@@ -88,7 +88,7 @@ def _paid_by(node: HostileNode, payment: Row) -> Paid | None:
 def _released(world: World, payment: Row) -> Iterator[str]:
     """The user has it back: nothing was paid, or a node lied and the operator bore it."""
     payment_id = payment["payment_id"]
-    overage_msat = _moved_msat(world, payment, kind="overage")
+    overage_msat = moved_msat(world, payment, kind="overage")
     world.counts["operator_msat"] += overage_msat
     node = world.nodes.get(payment["backend"])
     paid = node.truth.paid.get(payment_id) if node else None
@@ -100,7 +100,7 @@ def _released(world: World, payment: Row) -> Iterator[str]:
         world.counts["lost_msat"] += paid.spent_msat
         yield f"payment {payment_id} was given back and paid: {paid}"
         return
-    if overage_msat and not _alarms(world, payment_id, "late_success"):
+    if overage_msat and not has_alarm(world, payment_id, "late_success"):
         yield f"payment {payment_id}: a loss without its alarm"
     if not overage_msat and not _borne_by_another(world, payment):
         world.counts["lost_msat"] += paid.spent_msat
@@ -111,7 +111,7 @@ def _borne_by_another(world: World, payment: Row) -> bool:
     """A later payment of the hash joined what this one had sent: its account has paid it, or
     the loss is booked with that one."""
     return bool(
-        _all(
+        rows_of(
             world,
             "SELECT 1 FROM payment WHERE payment_hash = ? AND backend = ?"
             " AND (state = 'SETTLED' OR EXISTS (SELECT 1 FROM entry"
@@ -127,7 +127,7 @@ def _still_open(world: World, payment: Row) -> Iterator[str]:
     payment_id, backend = payment["payment_id"], BackendName(payment["backend"])
     if payment["kind"] == "bolt11" and world.rules[backend] is ReleaseRule.EXPIRY:
         yield f"payment {payment_id} is still {payment['state']} on {backend}"
-    elif not _alarms(world, payment_id, "payment_stuck"):
+    elif not has_alarm(world, payment_id, "payment_stuck"):
         yield f"payment {payment_id} is stuck without an alarm"
     if payment_id in world.nodes[backend].truth.paid:
         yield f"payment {payment_id} is open, {backend} has paid it and says so"
@@ -148,7 +148,7 @@ def _nodes(world: World, payments: list[Row]) -> Iterator[str]:
 
 def _receipts(world: World, name: BackendName, node: HostileNode) -> Iterator[str]:
     """Each settlement that truly came is credited once, and no other."""
-    rows = _all(
+    rows = rows_of(
         world,
         "SELECT payment_hash, htlc_set, amount_msat FROM receipt WHERE backend = ?",
         name,
@@ -168,7 +168,7 @@ def _receipts(world: World, name: BackendName, node: HostileNode) -> Iterator[st
 def _internal(world: World, payment: Row) -> Iterator[str]:
     """Both sides alike, without a fee; what is on hold ends as its receiver decides."""
     payment_id, state = payment["payment_id"], payment["state"]
-    [invoice] = _all(
+    [invoice] = rows_of(
         world,
         "SELECT invoice.*, keysend_id FROM invoice JOIN account USING (account_id)"
         " WHERE payment_hash = ?",
@@ -179,8 +179,11 @@ def _internal(world: World, payment: Row) -> Iterator[str]:
         yield f"internal payment {payment_id} is {state}"
     if (state == "SETTLED") != (invoice["state"] == "SETTLED") or payment["fee_msat"]:
         yield f"internal payment {payment_id} is {state}, its invoice {invoice['state']}"
-    if invoice["amount_msat"] != payment["amount_msat"]:
+    if invoice["amount_msat"] not in (None, payment["amount_msat"]):
         yield f"internal payment {payment_id} and its invoice differ"
+    if payment["offer"]:
+        yield from offer_oracle.inside(world, payment, invoice)
+        return
     tlvs = keysend.from_text(payment["tlv_records"])
     if not payment["invoice"] and keysend.keysend_id(tlvs) != invoice["keysend_id"]:
         yield f"keysend {payment_id} names {tlvs}, it went to {invoice['keysend_id']}"
@@ -192,7 +195,7 @@ def _holds(world: World) -> Iterator[str]:
         for asked in world.asked.values()
         if asked.method == "settle_hold_invoice"
     }
-    rows = _all(world, "SELECT * FROM invoice WHERE is_hold = 1")
+    rows = rows_of(world, "SELECT * FROM invoice WHERE is_hold = 1")
     world.counts["holds"] += len(rows)
     truths = {name: node.truth for name, node in world.nodes.items()}
     return at_rest.holds(
@@ -207,10 +210,10 @@ def _balances(world: World, payments: list[Row]) -> Iterator[str]:
     """What each user owns, computed anew from what happened outside."""
     owners = {
         row["payment_hash"]: row
-        for row in _all(world, "SELECT * FROM invoice WHERE payment_hash IS NOT NULL")
+        for row in rows_of(world, "SELECT * FROM invoice WHERE payment_hash IS NOT NULL")
     }
     due_msat: dict[str, int] = defaultdict(int)
-    for row in _all(world, "SELECT * FROM entry WHERE kind IN ('credit', 'debit')"):
+    for row in rows_of(world, "SELECT * FROM entry WHERE kind IN ('credit', 'debit')"):
         sign, side = (1, "destination") if row["kind"] == "credit" else (-1, "source")
         due_msat[row[side].removeprefix("available:")] += sign * row["amount_msat"]
     for row in payments:
@@ -224,14 +227,19 @@ def _balances(world: World, payments: list[Row]) -> Iterator[str]:
 
 
 def _came(world: World, owners: Mapping[str, Row]) -> Iterator[tuple[str, int]]:
-    """To whom each settlement belongs: the account whose invoice it paid, or that it names, or
-    suspense."""
-    named = {row["keysend_id"]: row for row in _all(world, "SELECT * FROM account")}
+    """To whom each settlement belongs: the account whose invoice or offer it paid, or that it
+    names, or suspense."""
+    offered = offer_oracle.owners(world)
+    named = {row["keysend_id"]: row for row in rows_of(world, "SELECT * FROM account")}
     for name, node in world.nodes.items():
         for (payment_hash, _), msat in node.truth.received_msat.items():
             if (tlvs := node.truth.keysends.get(payment_hash)) is not None:
                 account = named.get(keysend.keysend_id(tlvs))
                 yield account["account_id"] if account else SUSPENSE, msat
+                continue
+            if payment_hash in node.truth.through_offers:
+                offer, _ = node.truth.through_offers[payment_hash]
+                yield offered.get(offer, SUSPENSE), msat
                 continue
             invoice = owners.get(payment_hash)
             is_ours = invoice is not None and invoice["backend"] == name
@@ -239,16 +247,16 @@ def _came(world: World, owners: Mapping[str, Row]) -> Iterator[tuple[str, int]]:
 
 
 def _differences(world: World, due_msat: Mapping[str, int]) -> Iterator[str]:
-    for account in _all(world, "SELECT * FROM account ORDER BY account_id"):
+    for account in rows_of(world, "SELECT * FROM account ORDER BY account_id"):
         has_msat = account["available_msat"] + account["held_msat"]
         if has_msat != (due := due_msat.get(account["account_id"], 0)):
             world.counts["lost_msat"] += max(due - has_msat, 0)
             world.counts["created_msat"] += max(has_msat - due, 0)
             yield f"{account['name']} owns {has_msat} msat, it should be {due}"
-    books = _all(world, "SELECT balance_msat FROM book WHERE name = 'suspense'")
+    books = rows_of(world, "SELECT balance_msat FROM book WHERE name = 'suspense'")
     if sum(row["balance_msat"] for row in books) != due_msat.get(SUSPENSE, 0):
         yield f"suspense holds {[tuple(b) for b in books]}, not {due_msat.get(SUSPENSE, 0)}"
-    doubled = _all(
+    doubled = rows_of(
         world,
         "SELECT reason FROM entry WHERE reason LIKE 'operation%' GROUP BY reason"
         " HAVING count(*) > 1",
@@ -262,7 +270,7 @@ def _differences(world: World, due_msat: Mapping[str, int]) -> Iterator[str]:
 
 def _answers(world: World, payments: dict[str, Row]) -> Iterator[str]:
     claimed: dict[str, list[Row]] = defaultdict(list)
-    for row in _all(world, "SELECT * FROM request ORDER BY request_id"):
+    for row in rows_of(world, "SELECT * FROM request ORDER BY request_id"):
         claimed[row["request_id"].partition(":")[0]].append(row)
     for request_id, asked in world.asked.items():
         rows = claimed[request_id]
@@ -310,8 +318,12 @@ def _answer(world: World, asked: Asked, *, row: Row, payments: dict[str, Row]) -
         yield from _issued(world, answer, row=row)
     elif asked.method in ("settle_hold_invoice", "cancel_hold_invoice"):
         yield from _decided(world, asked, answer, row=row)
+    elif asked.method in ("make_offer", "receive"):
+        yield from offer_oracle.issued(world, asked, answer, row=row)
     else:
         yield from _paid(answer, row=row, payment=payment)
+        if asked.method == "pay":
+            yield from offer_oracle.paid(asked, answer, payment=payment)
 
 
 def _paid(answer: JsonObject, *, row: Row, payment: Row | None) -> Iterator[str]:
@@ -328,14 +340,16 @@ def _decided(world: World, asked: Asked, answer: JsonObject, *, row: Row) -> Ite
     """What was told to be done is done. A refusal may be overtaken by another decision."""
     if answer["error"] is not None:
         return
-    [invoice] = _all(world, "SELECT state FROM invoice WHERE invoice_id = ?", row["invoice_id"])
+    [invoice] = rows_of(
+        world, "SELECT state FROM invoice WHERE invoice_id = ?", row["invoice_id"]
+    )
     due = ("SETTLED",) if asked.method == "settle_hold_invoice" else ("CANCELED", "EXPIRED")
     if invoice["state"] not in due:
         yield f"{asked.method} {row['request_id']} was done, it is {invoice['state']}"
 
 
 def _issued(world: World, answer: JsonObject, *, row: Row) -> Iterator[str]:
-    made = _all(
+    made = rows_of(
         world,
         "SELECT 1 FROM invoice WHERE request_id = ? AND payment_hash IS NOT NULL",
         row["request_id"],
@@ -349,7 +363,7 @@ def _balance_told(world: World, asked: Asked) -> Iterator[str]:
     life, at, _ = asked.deliveries[-1] if asked.deliveries else (0, 0.0, 0)
     if not world.is_closing or life != len(world.pasts) - 1 or at < world.timeline.now - 120:
         return
-    [account] = _all(
+    [account] = rows_of(
         world,
         "SELECT available_msat FROM account WHERE account_id = ?",
         asked.client.connection.account_id,
@@ -374,27 +388,3 @@ def _was_disturbed(world: World, life: int, *, at: float) -> bool:
     past = world.pasts[life]
     ended = past.ended_at is not None and past.ended_at < at + CLAIM_S
     return ended or any(at - 1 < fault < at + CLAIM_S for fault in past.faults_at)
-
-
-# --- reading
-
-
-def _all(world: World, sql: str, *values: object) -> list[Row]:
-    return world.connection.execute(sql, values).fetchall()
-
-
-def _moved_msat(world: World, payment: Row, *, kind: str) -> int:
-    [row] = _all(
-        world,
-        "SELECT coalesce(sum(amount_msat), 0) AS msat FROM entry"
-        " WHERE payment_id = ? AND kind = ?",
-        payment["payment_id"],
-        kind,
-    )
-    return int(row["msat"])
-
-
-def _alarms(world: World, payment_id: str, kind: str) -> bool:
-    return bool(
-        _all(world, "SELECT 1 FROM alarm WHERE subject = ? AND kind = ?", payment_id, kind)
-    )

@@ -33,6 +33,7 @@ from tests.doubles.hostile_node import (
 from tests.simulation import oracle, sources
 from tests.simulation.database import DatabaseFaults
 from tests.simulation.life import KEYRING
+from tests.simulation.offers import Offers
 from tests.simulation.parties import Asked, Client, RelayFaults
 from tests.simulation.world import PLACES, World
 
@@ -57,10 +58,14 @@ class Scenario:
         self._bursts = [self.random.uniform(5, self.busy_s - 5) for _ in range(3)]
         self._offers: list[Offer] = []  # of payees outside
         self._issued: list[Offer] = []  # by the service, as clients heard
+        self._backends_of: dict[AccountId, BackendName] = {}
         self._keysends: list[Mapping[str, object]] = []
         self._secrets: dict[str, str] = {}  # of hold invoices: the preimages by their hashes
         self._paused_seen: dict[str, float] = {}
         self._operations = 0
+        self._bolt12 = Offers(
+            world, ask=self._ask, invoice=lambda: self._offer_outside().invoice
+        )
         self._patience_s = self.random.choice((30, 400))  # of the operator
         world.on_answer = self._answered
 
@@ -114,41 +119,46 @@ class Scenario:
             world.random(name),
             clock=world.now,
             opening_msat=random.choice((OPENING_MSAT,) * 5 + (random.randint(0, 10**6),)),
-            faults=Faults(
-                fails=self._some(0.4),
-                refuses=self._some(0.2),
-                accepts_late=self._some(0.6),
-                accepts_at_expiry=self._some(0.3),
-                stays_in_flight=self._some(0.6),
-                reply_lost=self._some(0.6),
-                reply_reset=self._some(0.4),
-                settles_after_failed=self._some(0.4) if lies else 0.0,
-                pays_expired=rule is ReleaseRule.MANUAL and self._chance(0.5),
-                fee_above_cap=self._some(0.3) if lies else 0.0,
-                fee_untold=self._some(0.3),
-                fee_negative=self._some(0.3) if lies else 0.0,
-                wrong_preimage=self._some(0.5) if lies else 0.0,
-                unavailable=self._some(0.3),
-                forgets=self._some(0.4) if lies else 0.0,
-                created_unheard=self._some(0.3),
-                overpaid=self._some(0.3),
-                underpaid=self._some(0.3),
-                settles_dead=self._some(1.0),
-                event_late=self._some(0.5),
-                event_repeats=self._some(0.5),
-                events_reordered=self._some(0.5),
-                index_gap=self._some(0.5),
-                resolved_unheard=self._some(0.5),
-                held_shortly=self._some(0.5),
-                in_flight_s=LONGEST_IN_FLIGHT_S,
-                skew_s=random.randint(-60, 60),
+            faults=self._bolt12.faults(
+                Faults(
+                    fails=self._some(0.4),
+                    refuses=self._some(0.2),
+                    accepts_late=self._some(0.6),
+                    accepts_at_expiry=self._some(0.3),
+                    stays_in_flight=self._some(0.6),
+                    reply_lost=self._some(0.6),
+                    reply_reset=self._some(0.4),
+                    settles_after_failed=self._some(0.4) if lies else 0.0,
+                    pays_expired=rule is ReleaseRule.MANUAL and self._chance(0.5),
+                    fee_above_cap=self._some(0.3) if lies else 0.0,
+                    fee_untold=self._some(0.3),
+                    fee_negative=self._some(0.3) if lies else 0.0,
+                    wrong_preimage=self._some(0.5) if lies else 0.0,
+                    unavailable=self._some(0.3),
+                    forgets=self._some(0.4) if lies else 0.0,
+                    created_unheard=self._some(0.3),
+                    overpaid=self._some(0.3),
+                    underpaid=self._some(0.3),
+                    settles_dead=self._some(1.0),
+                    event_late=self._some(0.5),
+                    event_repeats=self._some(0.5),
+                    events_reordered=self._some(0.5),
+                    index_gap=self._some(0.5),
+                    resolved_unheard=self._some(0.5),
+                    held_shortly=self._some(0.5),
+                    in_flight_s=LONGEST_IN_FLIGHT_S,
+                    skew_s=random.randint(-60, 60),
+                )
             ),
         )
 
     def _add_account(self, account_id: AccountId) -> None:
         name = f"account{int(account_id, 16)}"
+        backend = self.random.choice(list(self.world.nodes))
+        self._backends_of[account_id] = backend
+        opened_at = self.world.service_clock()
         account = Account(
-            account_id, name, Msat(0), Msat(0), self.world.service_clock(), keysend_id=name
+            account_id, name, Msat(0), Msat(0), opened_at, backend, keysend_id=name
         )
         amount_msat = Msat(self.random.randint(20_000, 300_000))
         entry = Entry(EntryKind.CREDIT, EQUITY, available(account_id), amount_msat)
@@ -168,6 +178,7 @@ class Scenario:
         connection = Connection(
             connection_id=connection_id,
             account_id=account_id,
+            backend=self._backends_of[account_id],
             app="an app",
             wallet_pubkey=KEYRING.wallet_pubkey(connection_id),
             client_pubkey=keypair.public_key,
@@ -233,7 +244,9 @@ class Scenario:
     def _trouble_at_last(self) -> None:
         """The database fails once more, and no start of the service comes after it."""
         self._database_trouble()
-        steps = (self._pay_outside, self._pay_several, self._make_invoice, self._make_hold)
+        offers = (self._bolt12.make, self._bolt12.receive, self._bolt12.pay_outside)
+        outside = (self._pay_outside, self._pay_several)
+        steps = (*outside, *offers, self._make_invoice, self._make_hold)
         for _ in range(4):
             self.world.timeline.after(self.random.uniform(1, 20), self.random.choice(steps))
 
@@ -262,7 +275,7 @@ class Scenario:
             (self._stray, random.choice((0, 0, 1))),
             (self._revoke, random.choice((0,) * 5 + (1,))),
         )
-        for step, times in steps:
+        for step, times in steps + self._bolt12.steps():
             for _ in range(times):
                 timeline.at(self._when(), step)
         if self._chance(0.25):
@@ -432,6 +445,8 @@ class Scenario:
     def _answered(self, asked: Asked) -> None:
         [payload] = asked.answers.values()
         result = payload.get("result")
+        if isinstance(result, dict):
+            self._bolt12.answered(asked, result)
         if asked.method in ("make_invoice", "make_hold_invoice") and isinstance(result, dict):
             offer = Offer(str(result["invoice"]), int(result["amount"]))
             self._issued.append(offer)

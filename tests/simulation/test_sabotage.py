@@ -1,5 +1,6 @@
 """The simulator sees bugs: each of these is put into the service, and found in some seed."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,21 +11,36 @@ import pytest
 from nwc_service import limits, record, spend
 from nwc_service import outbox as flow_outbox
 from nwc_service.answers import Answers
-from nwc_service.backend import InvoiceReport, InvoiceStatus, LightningBackend, PayRequest
+from nwc_service.backend import (
+    BadRequest,
+    Cursor,
+    FetchedInvoice,
+    InvoiceReport,
+    InvoiceStatus,
+    LightningBackend,
+    PayRequest,
+)
+from nwc_service.credit import Crediter
 from nwc_service.dispatcher import Dispatcher
 from nwc_service.hold_end import HoldEnd
 from nwc_service.holds import Holds
-from nwc_service.methods import multi_pay
+from nwc_service.methods import multi_pay, offer_payment
+from nwc_service.methods.method import Wallet
+from nwc_service.nip47 import transaction
 from nwc_service.nip47.connection import Connection
+from nwc_service.offers import OfferMaker
 from nwc_service.reconciler import Reconciler
 from nwc_service.record import Recorder
 from nwc_service.spend import Spender
-from nwc_service.store import connections, invoices, ledger, nodes, outbox, requests
+from nwc_service.store import connections, invoices, ledger, nodes, offers, outbox, requests
+from nwc_service.store.database import Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.wallet import payment as core
+from nwc_service.wallet.errors import ErrorCode, RequestError
+from nwc_service.wallet.offer import MadeOffer
 from nwc_service.wallet.outcome import Failed, FailReason, Outcome, Settled, Unknown
-from nwc_service.wallet.payment import Payment, PaymentState, Proof, ProofKind
+from nwc_service.wallet.payment import Payment, PaymentKind, PaymentState, Proof, ProofKind
 from nwc_service.wallet.units import BackendName, Msat
 from tests.simulation.scenario import play
 from tests.simulation.world import NEVER_AWAITED, World, run
@@ -265,6 +281,112 @@ def forget_what_was_interrupted(patch: Patch) -> None:
     patch.setattr(Dispatcher, "recover", _nobody)
 
 
+def raise_no_alarm(patch: Patch) -> None:
+    patch.setattr(Reconciler, "_alarm", _nothing)
+
+
+# --- offers
+
+
+def credit_the_newest_offer(patch: Patch) -> None:
+    """Whatever offer the node names."""
+
+    async def newest(tx: Tx, **_: object) -> MadeOffer | None:
+        row = await tx.one(
+            "SELECT offer_id FROM offer WHERE state = 'ACTIVE' ORDER BY created_at DESC"
+        )
+        return await offers.offer(tx, row["offer_id"]) if row else None
+
+    patch.setattr(offers, "of_node", newest)
+
+
+def pay_whatever_was_fetched(patch: Patch) -> None:
+    async def fetch(wallet: Wallet, order: offer_payment.Order) -> FetchedInvoice:
+        try:
+            async with asyncio.timeout(offer_payment.FETCH_TIMEOUT_S):
+                return await wallet.backend.fetch_invoice(
+                    order.offer.offer,
+                    amount_msat=order.amount_msat,
+                    payer_note=order.payer_note,
+                )
+        except (BadRequest, TimeoutError) as error:
+            raise RequestError(ErrorCode.PAYMENT_FAILED, "no invoice") from error
+
+    patch.setattr(offer_payment, "_fetch", fetch)
+
+
+def rule_h_for_offers(patch: Patch) -> None:
+    not_found = Reconciler._not_found
+
+    async def dated(self: Reconciler, payment: Payment, *rest: Any, **named: Any) -> None:
+        if payment.kind is PaymentKind.BOLT12:
+            payment = replace(payment, kind=PaymentKind.BOLT11)
+        await not_found(self, payment, *rest, **named)
+
+    patch.setattr(Reconciler, "_not_found", dated)
+
+
+def drop_the_receipt_beside_another(patch: Patch) -> None:
+    """What `receive` gave out is paid, so its offer is taken to be paid."""
+    credit = Crediter._credit
+
+    async def once(
+        self: Crediter,
+        tx: Tx,
+        backend: BackendName,
+        *,
+        report: InvoiceReport,
+        cursor: Cursor | None,
+    ) -> list[Outgoing]:
+        paid = await tx.one(
+            "SELECT 1 AS paid FROM offer JOIN invoice USING (request_id)"
+            " WHERE offer.node_offer_id = :name AND invoice.state = 'SETTLED'",
+            name=report.node_offer_id,
+        )
+        if paid is None:
+            return await credit(self, tx, backend, report=report, cursor=cursor)
+        if cursor is not None:
+            await invoices.set_cursor(tx, backend, cursor, payment_hash=None)
+        return []
+
+    patch.setattr(Crediter, "_credit", once)
+
+
+def order_another_offer_each_time(patch: Patch) -> None:
+    create = OfferMaker._create
+
+    async def other(self: OfferMaker, offer: MadeOffer, **named: Any) -> Any:
+        return await create(self, replace(offer, offer_id=offer.offer_id[::-1]), **named)
+
+    patch.setattr(OfferMaker, "_create", other)
+
+
+def forget_what_offers_were_claimed(patch: Patch) -> None:
+    patch.setattr(OfferMaker, "resume", _nothing)
+
+
+def settle_a_single_use_inside(patch: Patch) -> None:
+    async def any_of_ours(tx: Tx, offer: str) -> MadeOffer | None:
+        row = await tx.one("SELECT offer_id FROM offer WHERE offer = :offer", offer=offer)
+        return await offers.offer(tx, row["offer_id"]) if row else None
+
+    patch.setattr(offers, "payable_inside", any_of_ours)
+
+
+def tell_what_was_charged_as_the_amount(patch: Patch) -> None:
+    told = transaction.instruction_result
+
+    def with_the_fee(payment: Payment) -> dict[str, object]:
+        charged_msat = payment.amount_msat + (payment.fee_msat or 0)
+        return told(payment) | {"amount": charged_msat}
+
+    patch.setattr(transaction, "instruction_result", with_the_fee)
+
+
+def tell_of_the_invoice_alone(patch: Patch) -> None:
+    patch.setattr(offers, "beside_invoice", _nothing)
+
+
 SABOTAGES: dict[Callable[[Patch], None], str] = {
     release_on_unknown: "given back and paid",
     release_on_not_found: "given back and paid",
@@ -293,6 +415,16 @@ SABOTAGES: dict[Callable[[Patch], None], str] = {
     credit_whoever_comes_first: "names|owns",
     answer_all_items_alike: "answered differently",
     forget_what_was_interrupted: "never answered",
+    raise_no_alarm: "stuck without an alarm",
+    credit_the_newest_offer: "of another offer|owns",
+    pay_whatever_was_fetched: "msat for|the row differs",
+    rule_h_for_offers: "given back and paid",
+    drop_the_receipt_beside_another: "credited 0",
+    order_another_offer_each_time: "which nobody wants",
+    forget_what_offers_were_claimed: "never made nor refused",
+    settle_a_single_use_inside: "single use",
+    tell_what_was_charged_as_the_amount: "I13: pay",
+    tell_of_the_invoice_alone: "I13: request",
 }
 
 

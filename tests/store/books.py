@@ -32,7 +32,7 @@ class Books:
 
     async def open_accounts(self) -> None:
         for account_id in (ALICE, BOB):
-            account = Account(account_id, str(account_id), Msat(0), Msat(0), NOW)
+            account = Account(account_id, str(account_id), Msat(0), Msat(0), NOW, NODE)
             await self.database.write(partial(ledger.create_account, account=account))
 
     # --- the units of work

@@ -25,11 +25,11 @@ from tests.store.drivers import Driver
 async def test_a_new_account_has_nothing(books: Books) -> None:
     account = await books.database.read(lambda tx: ledger.account_named(tx, "alice"))
 
-    assert account == Account(ALICE, "alice", Msat(0), Msat(0), NOW)
+    assert account == Account(ALICE, "alice", Msat(0), Msat(0), NOW, NODE)
 
 
 async def test_a_name_is_taken_once(books: Books) -> None:
-    namesake = Account(AccountId("other"), "alice", Msat(0), Msat(0), NOW)
+    namesake = Account(AccountId("other"), "alice", Msat(0), Msat(0), NOW, NODE)
 
     created = await books.database.write(lambda tx: ledger.create_account(tx, namesake))
 
