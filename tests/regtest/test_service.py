@@ -14,7 +14,7 @@ from nwc_service.wallet.hold import MARGIN_BLOCKS
 from nwc_service.wallet.units import Msat, PaymentHash
 from tests.e2e.conftest import until
 from tests.regtest.conftest import FEE_RESERVE_MSAT
-from tests.regtest.network import CAPACITY_SAT, RegtestNetwork
+from tests.regtest.network import RegtestNetwork
 from tests.regtest.outside import LndOutside
 from tests.regtest.wallet import AMOUNT_MSAT, CREDIT_MSAT, FEE_MSAT, LOOK_TIMEOUT_S, Wallet
 
@@ -44,29 +44,6 @@ async def test_it_pays_an_invoice_of_a_node_behind_another(
     assert await wallet.figures() == (CREDIT_MSAT - AMOUNT_MSAT - FEE_MSAT, 0)
     there = await carol.invoice(payment_hash)
     assert (there["state"], there["amt_paid_msat"]) == ("SETTLED", str(AMOUNT_MSAT))
-
-
-async def test_what_no_channel_carries_alone_is_paid_in_parts(
-    wallet: Wallet, network: RegtestNetwork
-) -> None:
-    bob, amount_msat = LndOutside(network.nodes["bob"], forwarders=0), CAPACITY_SAT * 600
-    invoice = await bob.make_invoice(amount_msat)
-    await wallet.service.call(
-        "POST", f"accounts/{wallet.account}/credit", amount_msat=amount_msat, reason="parts"
-    )
-
-    paid = (await wallet.ask("pay_invoice", invoice=invoice)).result
-    await wallet.has(CREDIT_MSAT)
-    made = (await wallet.ask("make_invoice", amount=amount_msat)).result
-    await bob.pay(made["invoice"])
-
-    assert paid["fees_paid"] == 0
-    await wallet.has(CREDIT_MSAT + amount_msat)
-    there = await bob.invoice(bolt11.decode(invoice).payment_hash)
-    assert len(there["htlcs"]) > 1
-    await wallet.service.call(
-        "POST", f"accounts/{wallet.account}/debit", amount_msat=amount_msat, reason="parts"
-    )
 
 
 async def test_a_keysend_arrives_with_its_tlvs(
