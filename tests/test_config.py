@@ -116,7 +116,7 @@ def test_every_example_in_the_sample_is_valid(write: Any) -> None:
     settings = loaded(write(text))
 
     assert settings.default_backend == "sandbox"
-    assert set(settings.backends) == {"sandbox", "lnbits", "lnd", "cln"}
+    assert set(settings.backends) == {"sandbox", "lnbits", "lnd", "cln", "phoenixd"}
 
 
 def test_every_key_in_the_sample_follows_words_of_its_own_or_its_neighbours() -> None:

@@ -130,6 +130,7 @@ SIGNATURES_OF_OTHERS = {
     "backends/lnbits/backend.py: list_history": "implements the port",
     "backends/lnd/backend.py: list_history": "implements the port",
     "backends/cln/backend.py: list_history": "implements the port",
+    "backends/phoenixd/backend.py: list_history": "implements the port",
 }
 
 

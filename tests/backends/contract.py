@@ -37,6 +37,7 @@ RIGS: dict[str, str] = {
     "lnbits": "tests.backends.lnbits_rig:lnbits_rig",
     "lnd": "tests.backends.lnd_rig:lnd_rig",
     "cln": "tests.backends.cln_rig:cln_rig",
+    "phoenixd": "tests.backends.phoenixd_rig:phoenixd_rig",
 }
 # Not a backend that anybody installs, but tests of the service believe it about these things.
 DOUBLES = {"scripted": "tests.backends.rig_scripted:scripted_rig"}
