@@ -158,7 +158,8 @@ async def test_a_backend_without_its_line_is_refused_by_naming_the_others(
     shutil.copy(EXTENSION / "tiny.py", tree / "backends")
 
     with pytest.raises(
-        RuntimeError, match="no backend of type 'tiny'; installed: cln, lnbits, lnd, sandbox"
+        RuntimeError,
+        match="no backend of type 'tiny'; installed: cln, lnbits, lnd, phoenixd, sandbox",
     ):
         async with service_process(tmp_path / "data", NWC_BACKEND="tiny", **paths(tree)):
             pass

@@ -1,7 +1,7 @@
 """The port's methods, for one phoenixd."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from nwc_service.backend import (
     Cursor,
     Decoded,
     FetchedInvoice,
+    Finding,
     HistoryPage,
     InvoiceReport,
     InvoiceSpec,
@@ -32,6 +33,7 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unsupported,
+    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
@@ -79,6 +81,9 @@ class PhoenixdBackend:
     async def close(self) -> None:
         await self._sender.close()
         await self._api.close()
+
+    async def check(self) -> Sequence[Finding]:
+        return await findings.of_node(info=self.start, balance=self.balance)
 
     async def balance(self) -> Balance:
         return await self._node.balance()

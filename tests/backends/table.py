@@ -204,7 +204,7 @@ PINNED: Mapping[str, tuple[str, str]] = {
 }
 
 
-DOUBLE_ONLY = ("cln",)
+DOUBLE_ONLY = ("cln", "phoenixd")
 
 
 def _version(name: str) -> str:
