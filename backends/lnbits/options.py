@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
 )
 
+from backends import _options as shared
+from backends._options import BackendOptions, base_url
 from backends.lnbits.fee_cap import FeeCap
 
 FEE_CAP_IS_MISSING = (
@@ -25,12 +23,7 @@ FEE_CAP_IS_MISSING = (
 
 
 def _base_url(text: str) -> str:
-    parts = urlsplit(text.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be http://HOST or https://HOST, with a port where needed")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("must hold no user name, password, query or fragment")
-    return parts.geturl().rstrip("/")
+    return base_url(text, wanted="http://HOST or https://HOST, with a port where needed")
 
 
 def _key(secret: SecretStr) -> SecretStr:
@@ -43,10 +36,8 @@ def _key(secret: SecretStr) -> SecretStr:
 Key = Annotated[SecretStr, AfterValidator(_key)]
 
 
-class Options(BaseModel):
+class Options(BackendOptions):
     """Errors must never show an input: two of them are keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: Annotated[str, AfterValidator(_base_url)]
     admin_key: Key
@@ -58,19 +49,9 @@ class Options(BaseModel):
 
 def parse(name: str, options: Mapping[str, object]) -> Options:
     """Raises ValueError with a line for each wrong key."""
-    try:
-        return Options.model_validate(dict(options))
-    except ValidationError as wrong:
-        lines = [
-            _line(error["type"], error["loc"], message=error["msg"]) for error in wrong.errors()
-        ]
-        raise ValueError(f"backend {name!r} (lnbits): {'; '.join(lines)}") from None
-
-
-def _line(kind: str, location: tuple[int | str, ...], *, message: str) -> str:
-    key = str(location[0]) if location else "options"
-    if kind == "missing":
-        return FEE_CAP_IS_MISSING if key == "fee_cap" else f"{key} is missing"
-    if kind == "extra_forbidden":
-        return f"{key} is unknown; known are {', '.join(Options.model_fields)}"
-    return f"{key}: {message.removeprefix('Value error, ')}"
+    return shared.parse(
+        Options,
+        options,
+        backend=f"{name!r} (lnbits)",
+        if_missing={"fee_cap": FEE_CAP_IS_MISSING},
+    )
