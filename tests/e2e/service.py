@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,15 @@ class CommandFailed(Exception):
 class ServiceProcess:
     """One data directory, and the process that serves it: start, kill and start again."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        *,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.data_dir = data_dir
+        self._program = program
         self.log_path = data_dir / "service.log"
         self._environment = dict(environment)
         self._process: asyncio.subprocess.Process | None = None
@@ -41,7 +48,7 @@ class ServiceProcess:
         url.unlink(missing_ok=True)
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *PROGRAM, "serve", stdout=log, stderr=log, env=self._env() | extra
+                *self._program, "serve", stdout=log, stderr=log, env=self._env() | extra
             )
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers(url):
@@ -106,7 +113,7 @@ class ServiceProcess:
     async def cli(self, *arguments: str) -> Any:
         """The JSON that the real command line prints. Raises CommandFailed."""
         process = await asyncio.create_subprocess_exec(
-            *PROGRAM,
+            *self._program,
             *arguments,
             "--json",
             stdout=asyncio.subprocess.PIPE,
@@ -147,10 +154,12 @@ class ServiceProcess:
 
 
 @asynccontextmanager
-async def service_process(data_dir: Path, **environment: str) -> AsyncIterator[ServiceProcess]:
+async def service_process(
+    data_dir: Path, *, program: Sequence[str] = PROGRAM, **environment: str
+) -> AsyncIterator[ServiceProcess]:
     """A started service on `data_dir`; stopped and closed on leaving."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    service = ServiceProcess(data_dir, environment)
+    service = ServiceProcess(data_dir, environment, program=program)
     try:
         await service.start()
         yield service
