@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from backends._http import NoReply, NotReached, see_log
 from backends.cln import rights
 from backends.cln.options import Options
 from backends.cln.transport import (
@@ -17,7 +18,9 @@ from backends.cln.transport import (
     Transport,
 )
 from backends.cln.wire import Problem, Wire
-from nwc_service.backend import BackendUnavailable, BadRequest
+from nwc_service.backend import BadRequest
+
+__all__ = ["ClnApi", "NoReply", "NotReached", "Reply"]
 
 WireT = TypeVar("WireT", bound=Wire)
 
@@ -27,15 +30,7 @@ RUNE_REFUSED = (1501, 1502, 1503)
 
 SECRETS = ("preimage", "rune")  # parameters that no message may show
 MAX_WORDS = 160
-OTHER_REMEDY = "see CLN's log"
-
-
-class NotReached(BackendUnavailable):
-    """The call did not leave."""
-
-
-class NoReply(BackendUnavailable):
-    """CLN may have acted on the call."""
+PROGRAM = "CLN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,7 @@ class ClnApi:
                 timeout_s=self._options.timeout_s,
             )
         except Lost as wrong:
-            raise NotReached(self._message("start", str(wrong), remedy=wrong.remedy)) from None
+            raise NotReached(self._said("start", str(wrong)), remedy=wrong.remedy) from None
 
     async def close(self) -> None:
         transport, self._transport = self._transport, None
@@ -113,10 +108,10 @@ class ClnApi:
             text = path.read_text(encoding="ascii").strip()
         except (OSError, ValueError) as wrong:
             what = f"rune_path cannot be read ({type(wrong).__name__})"
-            raise NotReached(self._message("start", what, remedy=rights.CREATE)) from None
+            raise NotReached(self._said("start", what), remedy=rights.CREATE) from None
         if not text or not text.isprintable() or " " in text:
             what = "rune_path holds no rune"
-            raise NotReached(self._message("start", what, remedy=rights.CREATE))
+            raise NotReached(self._said("start", what), remedy=rights.CREATE)
         return text
 
     async def ask(
@@ -153,16 +148,15 @@ class ClnApi:
         not one."""
         if self._transport is None:
             what = "it is not started"
-            raise NotReached(self._message(operation, what, remedy="start it first"))
+            raise NotReached(self._said(operation, what), remedy="start it first")
         try:
             raw = await self._transport.call(method, params or {}, timeout_s=timeout_s)
             return Reply(_without_secrets(raw, params or {}))
         except UnicodeEncodeError:
             raise BadRequest("a text has a character that cannot be written") from None
         except Lost as lost:
-            message = self._message(operation, str(lost), remedy=lost.remedy)
             kind = NoReply if lost.may_have_arrived else NotReached
-            raise kind(message) from None
+            raise kind(self._said(operation, str(lost)), remedy=lost.remedy) from None
 
     def unusable(self, reply: Reply, *, operation: str) -> NoReply:
         """For an answer that is not the one hoped for."""
@@ -172,10 +166,10 @@ class ClnApi:
         return self.problem(operation, what, remedy=_remedy(reply))
 
     def problem(self, operation: str, what: str, *, remedy: str) -> NoReply:
-        return NoReply(self._message(operation, what, remedy=remedy))
+        return NoReply(self._said(operation, what), remedy=remedy)
 
-    def _message(self, operation: str, what: str, *, remedy: str) -> str:
-        return f"backend {self._name!r} (cln), {operation}: {what}; {remedy}"
+    def _said(self, operation: str, what: str) -> str:
+        return f"backend {self._name!r} (cln), {operation}: {what}"
 
 
 def _without_secrets(raw: RawReply, params: Mapping[str, object]) -> RawReply:
@@ -198,4 +192,4 @@ def _remedy(reply: Reply) -> str:
         return "start lightningd or its plugin again"
     if reply.is_unread:
         return f"check url, and the rune: {rights.CREATE}"
-    return OTHER_REMEDY
+    return see_log(PROGRAM)

@@ -8,6 +8,7 @@ from typing import Literal
 from backends.cln import options as configured
 from backends.cln import rights
 from backends.cln.api import ClnApi
+from backends.cln.checkup import checkup
 from backends.cln.history import receipts
 from backends.cln.holds import UNSAFE_BLOCKS, ClnHolds
 from backends.cln.invoices import ClnInvoices
@@ -37,7 +38,6 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unsupported,
-    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
@@ -46,6 +46,7 @@ CAPS = (
     | Cap.INBOUND
     | Cap.MSAT_INVOICE
     | Cap.AMOUNTLESS_CREATE
+    | Cap.HASHED_DESCRIPTION
     | Cap.OWN_PREIMAGE
     | Cap.OWN_EXPIRY
     | Cap.DECODE
@@ -60,6 +61,9 @@ CAPS = (
     | Cap.LIST_IN
     | Cap.LIST_OUT
     | Cap.CANCEL_INVOICE
+    | Cap.KEYSEND
+    | Cap.KEYSEND_TLV
+    | Cap.KEYSEND_OWN_PREIMAGE
     | Cap.SIGN
     | Cap.BOLT12_SEND
     | Cap.BOLT12_RECEIVE
@@ -90,7 +94,9 @@ class ClnBackend:
         self._all_holds = ClnHolds(self._api, self._node, plain=self._invoices)
         self._offers = ClnOffers(self._api, self._node, options=self._options)
         self._payments = ClnPayments(self._api)
-        self._sender = Sender(self._api, self._payments, node=self._node)
+        self._sender = Sender(
+            self._api, self._payments, node=self._node, invoices=self._invoices
+        )
 
     @property
     def _holds(self) -> ClnHolds | None:
@@ -115,7 +121,7 @@ class ClnBackend:
         await self._api.close()
 
     async def check(self) -> Sequence[Finding]:
-        return await findings.of_node(info=self.start, balance=self.balance)
+        return await checkup(self.name, self._options)
 
     async def balance(self) -> Balance:
         return await self._node.balance()
@@ -164,9 +170,6 @@ class ClnBackend:
         return await self._offers.create(spec)
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
-        if isinstance(request, KeysendRequest):
-            # its own `xkeysend` makes the preimage, so the hash would be known too late
-            raise Unsupported("CLN sends no keysend with a preimage of ours")
         return await self._sender.pay(request)
 
     async def lookup_payment(self, ref: PaymentRef) -> Outcome | None:

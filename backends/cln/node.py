@@ -32,6 +32,7 @@ from nwc_service.wallet.bolt11 import MAX_INVOICE_LENGTH, Network
 from nwc_service.wallet.units import Msat, PaymentHash
 
 OLDEST_VERSION = (25, 12)
+UPDATE = "use Core Lightning 25.12 or newer"
 USABLE_STATES = ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
 NETWORKS: Mapping[str, Network] = {
     "bitcoin": "mainnet",
@@ -73,17 +74,15 @@ class ClnNode:
         self.pubkey = ""
 
     async def info(self) -> NodeInfo:
-        info = await self._api.ask(Info, "getinfo", operation="start")
-        self._check_version(info.version)
+        info = await self.told(operation="start")
+        if is_too_old(info.version):
+            what = f"it is Core Lightning {info.version[:40]}"
+            raise self._api.problem("start", what, remedy=UPDATE)
         self.network, self.pubkey = NETWORKS.get(info.network), info.id
-        return NodeInfo(
-            alias=info.alias or None,
-            color=info.color.lower() if _COLOR.fullmatch(info.color.lower()) else None,
-            pubkey=info.id,
-            network=self.network or info.network,
-            block_height=info.blockheight,
-            synced=info.warning_bitcoind_sync is None and info.warning_lightningd_sync is None,
-        )
+        return node_info(info)
+
+    async def told(self, *, operation: str) -> Info:
+        return await self._api.ask(Info, "getinfo", operation=operation)
 
     async def check_slow_mode(self) -> None:
         """Without it nothing that `xpay` says is final."""
@@ -112,18 +111,24 @@ class ClnNode:
         """Once: each question counts as a use of the rune."""
         if not self._api.has_rune or self._rune_is_checked:
             return
-        needed = [method for method in rights.NEEDED if method not in rights.HOLD]
-        missing = [method for method in needed if not await self._is_allowed(method)]
-        if missing:
-            what = f"the rune does not allow {', '.join(missing)}"
-            raise self._api.problem("start", what, remedy=rights.CREATE)
-        excess = [method for method in rights.FORBIDDEN if await self._is_allowed(method)]
-        if excess and not self._options.allow_broad_rune:
-            what = f"the rune allows more than is needed: {', '.join(excess)}"
-            remedy = f"{rights.CREATE}, or set allow_broad_rune = true"
-            raise self._api.problem("start", what, remedy=remedy)
-        self.may_hold = all([await self._is_allowed(method) for method in rights.HOLD])
+        found = await self.rune_rights()
+        if found.missing:
+            raise self._api.problem("start", found.too_few, remedy=rights.CREATE)
+        if found.excess and not self._options.allow_broad_rune:
+            raise self._api.problem("start", found.too_many, remedy=rights.NARROW)
+        self.may_hold = found.may_hold
         self._rune_is_checked = True
+
+    async def rune_rights(self) -> rights.RuneRights:
+        plain = [method for method in rights.NEEDED if method not in rights.HOLD]
+        return rights.RuneRights(
+            missing=[method for method in plain if not await self._is_allowed(method)],
+            excess=[method for method in rights.FORBIDDEN if await self._is_allowed(method)],
+            may_hold=all([await self._is_allowed(method) for method in rights.HOLD]),
+        )
+
+    async def height(self, *, operation: str) -> int:
+        return (await self.told(operation=operation)).blockheight
 
     async def balance(self) -> Balance:
         """Of the channels that can be used now, without their reserves."""
@@ -237,13 +242,23 @@ class ClnNode:
         found = await self._api.ask(Channels, "listpeerchannels", operation=operation)
         return found.channels
 
-    def _check_version(self, version: str) -> None:
-        found = _VERSION.match(version)
-        if found is None:
-            return  # of somebody's own build
-        if (int(found.group(1)), int(found.group(2))) < OLDEST_VERSION:
-            what = f"it is Core Lightning {version[:40]}"
-            raise self._api.problem("start", what, remedy="use Core Lightning 25.12 or newer")
+
+def node_info(info: Info) -> NodeInfo:
+    color = info.color.lower()
+    return NodeInfo(
+        alias=info.alias or None,
+        color=color if _COLOR.fullmatch(color) else None,
+        pubkey=info.id,
+        network=NETWORKS.get(info.network) or info.network,
+        block_height=info.blockheight,
+        synced=info.warning_bitcoind_sync is None and info.warning_lightningd_sync is None,
+    )
+
+
+def is_too_old(version: str) -> bool:
+    """Not known of somebody's own build."""
+    found = _VERSION.match(version)
+    return found is not None and (int(found[1]), int(found[2])) < OLDEST_VERSION
 
 
 def _signer(message: str, zbase: str) -> str | None:

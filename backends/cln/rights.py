@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nwc_service.backend import BadRequest
 
@@ -19,6 +21,9 @@ NEEDED = (
     "delinvoice",
     "waitanyinvoice",
     "xpay",
+    "getroutes",
+    "createonion",
+    "injectpaymentonion",
     "listsendpays",
     "fetchinvoice",
     "offer",
@@ -45,6 +50,22 @@ SLOW_MODE, HOLD_DEADLINE = "xpay-slow-mode", "hold-expiry-deadline"
 FORBIDDEN = ("withdraw", "close", "fundchannel", "createrune", "setconfig", "plugin", "pay")
 
 CREATE = "create one as `nwc-service backend bake cln` prints"
+NARROW = f"{CREATE}, or set allow_broad_rune = true"
+
+
+@dataclass(frozen=True, slots=True)
+class RuneRights:
+    missing: Sequence[str]
+    excess: Sequence[str]
+    may_hold: bool  # it allows what the plugin has
+
+    @property
+    def too_few(self) -> str:
+        return f"the rune does not allow {', '.join(self.missing)}"
+
+    @property
+    def too_many(self) -> str:
+        return f"the rune allows more than is needed: {', '.join(self.excess)}"
 
 
 def bake_command(*, save_to: str | None = None, root_key_id: int | None = None) -> str:

@@ -12,8 +12,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from backends.cln.api import BAD_PARAMS, PLUGIN_TERMINATED, SHUTDOWN, ClnApi, NotReached, Reply
-from backends.cln.checks import is_bolt12, refused_by, refused_here
+from backends._checks import hash_of, refused_by, used_before
+from backends._sends import Sends
+from backends.cln.api import (
+    BAD_PARAMS,
+    PLUGIN_TERMINATED,
+    PROGRAM,
+    SHUTDOWN,
+    ClnApi,
+    NotReached,
+    Reply,
+)
+from backends.cln.checks import is_bolt12, refused_here
+from backends.cln.invoices import ClnInvoices
+from backends.cln.keysends import Answer, ClnKeysends
 from backends.cln.node import ClnNode
 from backends.cln.payments import MAX_RETRY_S, ClnPayments, outcome_of, reason_of
 from backends.cln.wire import Paid, Part, proven
@@ -23,13 +35,14 @@ from nwc_service.backend import (
     Failed,
     FailReason,
     InFlight,
+    KeysendRequest,
     NotSent,
     Outcome,
     PayRequest,
     Settled,
     Unknown,
 )
-from nwc_service.wallet.units import Msat, PaymentHash
+from nwc_service.wallet.units import Msat
 
 GRACE_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 8.0  # between looks at a payment that has not ended
@@ -39,7 +52,7 @@ SAME_MOMENT_S = 2
 
 EXPIRED = 207
 
-Sends = dict[tuple[str, PaymentHash], "asyncio.Task[Outcome]"]
+Request = PayRequest | KeysendRequest
 
 
 @dataclass(slots=True)
@@ -48,7 +61,8 @@ class _Progress:
 
     outcome: Outcome
     earlier_index: int = 0  # of the newest part of earlier attempts, which have failed
-    has_ended: bool = False  # `xpay` makes no more parts
+    has_ended: bool = False  # no more parts are made
+    is_single: bool = False  # there is never another after the first part
     reason: FailReason = FailReason.OTHER
     detail: str = ""
 
@@ -57,7 +71,7 @@ class _Progress:
             self.outcome = outcome_of(parts)
             return
         own = [part for part in parts if part.created_index > self.earlier_index]
-        if self.has_ended:
+        if self.has_ended or (self.is_single and own):
             kind = Failed if own else NotSent
             self.outcome = kind(self.reason, self.detail)
         elif own:
@@ -65,42 +79,34 @@ class _Progress:
 
 
 class Sender:
-    def __init__(self, api: ClnApi, payments: ClnPayments, *, node: ClnNode) -> None:
+    def __init__(
+        self, api: ClnApi, payments: ClnPayments, *, node: ClnNode, invoices: ClnInvoices
+    ) -> None:
         self._api = api
         self._payments = payments
         self._node = node
-        self._sends: Sends = {}
+        self._invoices = invoices
+        self._keysends = ClnKeysends(api, node)
+        self._sends = Sends(PROGRAM)
 
-    async def pay(self, request: PayRequest) -> Outcome:
+    async def pay(self, request: Request) -> Outcome:
         """Never raises, but for the caller's own cancellation, which cuts no request off. The
         same payment asked for again meanwhile is the same send."""
         refused = refused_here(request, now=time.time())
         if refused is not None:
             return refused
-        key = request.our_id, request.payment_hash
-        send = self._sends.get(key)
-        if send is None:
-            send = self._sends[key] = asyncio.create_task(self._in_time(request))
-            send.add_done_callback(lambda _: self._sends.pop(key, None))
-        done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 3 * GRACE_S)
-        if not done or send.cancelled():
-            return Unknown("no answer from CLN yet")
-        if problem := send.exception():
-            return Unknown(f"{type(problem).__name__} while CLN was asked")
-        return send.result()
+        key = request.our_id, hash_of(request)
+        timeout_s = request.timeout_s + 3 * GRACE_S
+        return await self._sends.join(key, lambda: self._in_time(request), timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """What is still under way is found again by its hash."""
-        sends = list(self._sends.values())
-        for send in sends:
-            send.cancel()
-        await asyncio.gather(*sends, return_exceptions=True)
+        await self._sends.close()
 
     # --- one send
 
-    async def _in_time(self, request: PayRequest) -> Outcome:
+    async def _in_time(self, request: Request) -> Outcome:
         late = NotSent(FailReason.UNAVAILABLE, "CLN did not answer before anything was sent")
-        progress = _Progress(late)
+        progress = _Progress(late, is_single=isinstance(request, KeysendRequest))
         try:
             async with asyncio.timeout(request.timeout_s + GRACE_S):
                 await self._pay(request, progress)
@@ -109,7 +115,7 @@ class Sender:
                 await self._last_look(request, progress)
         return progress.outcome
 
-    async def _pay(self, request: PayRequest, progress: _Progress) -> None:
+    async def _pay(self, request: Request, progress: _Progress) -> None:
         try:
             known = await self._known_before(request, progress)
         except BackendUnavailable as gone:
@@ -127,8 +133,10 @@ class Sender:
             reason = await self._node.why(request.amount_msat, outcome.reason)
             progress.outcome = type(outcome)(reason, outcome.detail)
 
-    async def _known_before(self, request: PayRequest, progress: _Progress) -> Outcome | None:
+    async def _known_before(self, request: Request, progress: _Progress) -> Outcome | None:
         """None where nothing keeps it from being sent. Raises BackendUnavailable."""
+        if isinstance(request, KeysendRequest):
+            return await self._keysend_before(request)
         if is_bolt12(request.invoice):
             try:
                 read = await self._node.decode(request.invoice, operation="pay")
@@ -137,7 +145,7 @@ class Sender:
             refused = refused_by(read, request, now=time.time())
             if refused is not None:
                 return refused
-        before = await self._payments.parts(request.payment_hash, operation="pay")
+        before = await self._payments.parts(hash_of(request), operation="pay")
         if not before:
             return None
         if any(part.status != "failed" for part in before):
@@ -148,58 +156,75 @@ class Sender:
             return NotSent(FailReason.REJECTED, detail)
         return None
 
-    async def _send(self, request: PayRequest, progress: _Progress) -> None:
+    async def _keysend_before(self, request: KeysendRequest) -> Outcome | None:
+        """The part's label says whose it was."""
+        before = await self._payments.parts(hash_of(request), operation="pay")
+        if any(part.label == request.our_id for part in before):
+            return outcome_of(before)
+        if before or await self._invoices.find(hash_of(request), operation="pay"):
+            return used_before()
+        return None
+
+    async def _send(self, request: Request, progress: _Progress) -> None:
         try:
-            reply = await self._api.long_call(
-                "xpay", _params(request), operation="pay", timeout_s=None
-            )
+            answer = await self._ask(request)
         except NotReached as gone:
             progress.outcome = NotSent(FailReason.UNAVAILABLE, str(gone))
             return
         except BackendUnavailable as gone:
             progress.outcome = Unknown(str(gone))
             return
-        if (refused := _refusal(reply)) is not None:
+        if (refused := _refusal(answer.reply)) is not None:
             progress.outcome = refused
             return
         with suppress(BackendUnavailable):
-            await self._conclude(request, progress, reply=reply)
+            await self._conclude(request, progress, answer=answer)
 
-    async def _conclude(
-        self, request: PayRequest, progress: _Progress, *, reply: Reply
-    ) -> None:
-        """What the parts say, now that `xpay` has answered. Raises BackendUnavailable."""
+    async def _ask(self, request: Request) -> Answer:
+        """Raises NotReached and NoReply."""
+        if isinstance(request, KeysendRequest):
+            return await self._keysends.send(request)
+        reply = await self._api.long_call(
+            "xpay", _params(request), operation="pay", timeout_s=None
+        )
         paid = reply.read(Paid)
-        preimage = proven(paid.payment_preimage, request.payment_hash) if paid else None
-        if paid is not None and preimage is not None:
-            fee_msat = Msat(max(0, paid.amount_sent_msat - paid.amount_msat))
-            progress.outcome = Settled(preimage, fee_msat)
+        if paid is None:
+            return Answer(reply)
+        fee_msat = Msat(max(0, paid.amount_sent_msat - paid.amount_msat))
+        return Answer(reply, paid.payment_preimage, fee_msat)
+
+    async def _conclude(self, request: Request, progress: _Progress, *, answer: Answer) -> None:
+        """What the parts say, now that CLN has answered. Raises BackendUnavailable."""
+        preimage = proven(answer.preimage, hash_of(request))
+        if preimage is not None:
+            progress.outcome = Settled(preimage, answer.fee_msat)
             # the same words as every look at it later
-            parts = await self._payments.parts(request.payment_hash, operation="pay")
+            parts = await self._payments.parts(hash_of(request), operation="pay")
             found = outcome_of(parts)
             if isinstance(found, Settled):
                 progress.outcome = found
             return
+        reply = answer.reply
         progress.detail = f"CLN says {reply.code}: {reply.words}"
         progress.outcome = Unknown(progress.detail)
         progress.reason = reason_of(reply.code, reply.words)
         if reply.code not in (None, PLUGIN_TERMINATED, SHUTDOWN):
-            progress.has_ended = await self._node.is_slow(operation="pay")
-        progress.take(await self._payments.parts(request.payment_hash, operation="pay"))
+            progress.has_ended = progress.is_single or await self._node.is_slow(operation="pay")
+        progress.take(await self._payments.parts(hash_of(request), operation="pay"))
 
-    async def _follow(self, request: PayRequest, progress: _Progress) -> None:
+    async def _follow(self, request: Request, progress: _Progress) -> None:
         """Until it is final, or the time is up."""
         pause_s = FIRST_PAUSE_S
         while isinstance(progress.outcome, InFlight | Unknown):
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             with suppress(BackendUnavailable):
-                progress.take(await self._payments.parts(request.payment_hash, operation="pay"))
+                progress.take(await self._payments.parts(hash_of(request), operation="pay"))
 
-    async def _last_look(self, request: PayRequest, progress: _Progress) -> None:
+    async def _last_look(self, request: Request, progress: _Progress) -> None:
         with suppress(BackendUnavailable, TimeoutError):
             async with asyncio.timeout(GRACE_S):
-                progress.take(await self._payments.parts(request.payment_hash, operation="pay"))
+                progress.take(await self._payments.parts(hash_of(request), operation="pay"))
 
 
 def _refusal(reply: Reply) -> NotSent | None:

@@ -16,6 +16,7 @@ from typing import Protocol
 import httpx
 from pydantic import ValidationError
 
+from backends._http import NOTHING_SENT
 from backends.cln.wire import Problem
 
 END = b"\n\n"  # of a reply on the socket; inside of one, line feeds are escaped
@@ -26,14 +27,6 @@ METHOD_NOT_FOUND = -32601
 # CLNRest did not hand the call on: no such right, path or form of request.
 REFUSED_UNREAD = (401, 403, 404, 405, 406, 413)
 DONE = 201
-
-# No byte of a request has left when one of these is raised.
-NOTHING_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 
 
 class Lost(Exception):

@@ -188,12 +188,51 @@ class Part(Wire):
     amount_msat: Amount | None = None
     completed_at: int | None = None
     payment_preimage: str | None = None
+    label: str | None = None  # of a keysend, whose it is
 
 
 class Parts(Wire):
     """listsendpays"""
 
     payments: tuple[Part, ...]
+
+
+class RouteStep(Wire):
+    """A channel, what goes into it, and who is at its other end; 26.06 has new names."""
+
+    channel: str = Field(
+        validation_alias="short_channel_id_dir",
+        pattern=r"^[0-9]{1,8}x[0-9]{1,8}x[0-9]{1,5}/[01]$",
+    )
+    node: str = Field(validation_alias=AliasChoices("node_id_out", "next_node_id"))
+    amount_msat: Amount = Field(validation_alias=AliasChoices("amount_in_msat", "amount_msat"))
+    cltv: int = Field(validation_alias=AliasChoices("cltv_in", "delay"), ge=0)
+
+
+class Route(Wire):
+    """`amount_msat` is what arrives at its end."""
+
+    amount_msat: Amount
+    final_cltv: int = Field(ge=0)
+    path: tuple[RouteStep, ...]
+
+
+class Routes(Wire):
+    """getroutes"""
+
+    routes: tuple[Route, ...]
+
+
+class Onion(Wire):
+    """createonion"""
+
+    onion: str
+
+
+class Injected(Wire):
+    """injectpaymentonion"""
+
+    payment_preimage: str
 
 
 class Paid(Wire):

@@ -4,7 +4,9 @@ import asyncio
 import time
 from contextlib import suppress
 
-from backends.lnbits.api import LnbitsApi, NoReply, NotReached, Reply
+from backends._checks import refused_bolt11
+from backends._sends import Sends
+from backends.lnbits.api import PROGRAM, LnbitsApi, NoReply, NotReached, Reply
 from backends.lnbits.fee_cap import FeeCap
 from backends.lnbits.payments import not_processed, outcome_of, refusal
 from backends.lnbits.wallet import LnbitsWallet
@@ -18,7 +20,6 @@ from nwc_service.backend import (
     PayRequest,
     Unknown,
 )
-from nwc_service.wallet import bolt11
 from nwc_service.wallet.units import MSAT_PER_SAT, PaymentHash
 
 GRACE_S = 2.0
@@ -32,27 +33,19 @@ class Sender:
         self._api = api
         self._wallet = wallet
         self._fee_cap = fee_cap
-        self._sends: set[asyncio.Task[Outcome]] = set()
+        self._sends = Sends(PROGRAM)
 
     async def pay(self, request: PayRequest) -> Outcome:
         """Never raises, but for the caller's own cancellation, which cuts no request off."""
-        refused = self._refused_here(request) or _refused_by_its_invoice(request)
+        refused = self._refused_here(request) or refused_bolt11(request, now=time.time())
         if refused is not None:
             return refused
-        send = asyncio.create_task(self._pay(request))
-        self._sends.add(send)
-        send.add_done_callback(self._sends.discard)
-        done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 2 * GRACE_S)
-        if not done or send.cancelled():
-            return Unknown("no answer from LNbits yet")
-        return send.result()
+        key = request.our_id, request.payment_hash
+        timeout_s = request.timeout_s + 2 * GRACE_S
+        return await self._sends.join(key, lambda: self._pay(request), timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """What is still under way is found again by its hash."""
-        sends = list(self._sends)
-        for send in sends:
-            send.cancel()
-        await asyncio.gather(*sends, return_exceptions=True)
+        await self._sends.close()
 
     async def look_up(self, payment_hash: PaymentHash) -> Outcome | None:
         """Raises BackendUnavailable."""
@@ -112,20 +105,6 @@ class Sender:
                     with suppress(BackendUnavailable):
                         outcome = await self.look_up(payment_hash) or outcome
         return outcome
-
-
-def _refused_by_its_invoice(request: PayRequest) -> NotSent | None:
-    """LNbits pays invoices that have expired, or mix upper and lower case."""
-    try:
-        invoice = bolt11.decode(request.invoice)
-    except bolt11.InvalidInvoice as wrong:
-        return NotSent(FailReason.BAD_REQUEST, str(wrong))
-    asked = (request.payment_hash, request.amount_msat)
-    if (invoice.payment_hash, invoice.amount_msat) != asked:
-        return NotSent(FailReason.BAD_REQUEST, "the invoice has another hash or amount")
-    if invoice.expires_at <= time.time():
-        return NotSent(FailReason.EXPIRED, "the invoice has expired")
-    return None
 
 
 def _accepted_row(reply: Reply, payment_hash: PaymentHash) -> PaymentRow | None:

@@ -3,9 +3,7 @@
 LND answers with gRPC's codes, most errors with 2 (unknown) and HTTP 500: its words tell more.
 """
 
-import json
 import re
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,21 +12,16 @@ from typing import TypeVar
 import httpx
 from pydantic import ValidationError
 
+from backends._http import Http, NoReply, NotReached, Silent, json_of, see_log
 from backends.lnd import credentials, rights
 from backends.lnd.options import Options
 from backends.lnd.wire import Problem, Wire
-from nwc_service.backend import BackendUnavailable
+
+__all__ = ["LndApi", "NoReply", "NotReached", "Reply", "Silent", "is_refused_unread"]
 
 WireT = TypeVar("WireT", bound=Wire)
 
-# No byte of a request has left when one of these is raised.
-NOTHING_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
-
+PROGRAM = "LND"
 NOT_FOUND = 5
 ALREADY_EXISTS = 6
 NO_SUCH_PATH = "Not Found"
@@ -51,7 +44,6 @@ NO_RIGHT: tuple[str, ...] = (
     "unknown macaroon version",
     "invalid ID",
 )
-OTHER_REMEDY = "see LND's log"
 NAME_THE_HOST = (
     "set tlsextradomain or tlsextraip in lnd.conf, remove tls.cert and tls.key, restart LND,"
     " and copy LND's tls.cert again"
@@ -62,18 +54,6 @@ MAX_WORDS = 160
 _LONGER_THAN_A_HASH = re.compile(
     r"[0-9a-fA-F]{65,}"
 )  # as the macaroon, which nobody is to read
-
-
-class NotReached(BackendUnavailable):
-    """The request did not leave."""
-
-
-class NoReply(BackendUnavailable):
-    """LND may have acted on the request."""
-
-
-class Silent(NoReply):
-    """A stream on which nothing came for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +85,16 @@ class Reply:
         return "" if self.problem is None else self.problem.message[:MAX_WORDS]
 
 
-@dataclass(frozen=True, slots=True)
-class _Clients:
-    kept: httpx.AsyncClient
-    fresh: httpx.AsyncClient
-
-
 class LndApi:
-    """Payments go out on connections of their own: a kept one may die just when it is used,
-    and would leave the outcome unknown. Every call may raise NotReached or NoReply."""
+    """Every call may raise NotReached or NoReply."""
 
     def __init__(self, name: str, options: Options) -> None:
-        self._name = name
         self._options = options
-        self._clients: _Clients | None = None
+        self._http = Http(name, "lnd", program=PROGRAM, explain=_unreachable)
 
     def open(self, *, with_any_rights: bool = False) -> None:
         """Read the certificate and the macaroon. Raises NotReached."""
-        if self._clients is not None:
+        if self._http.is_open:
             return
         try:
             macaroon = credentials.macaroon(self._options)
@@ -131,31 +103,27 @@ class LndApi:
                 credentials.check_rights(macaroon, may_be_broad=broad)
             trust = credentials.trust(self._options)
         except credentials.Wrong as wrong:
-            raise self._not_reached("start", wrong.problem, remedy=wrong.remedy) from None
-        headers = {"Grpc-Metadata-macaroon": macaroon.hex()}
-        self._clients = _Clients(
-            kept=self._client(httpx.Limits(max_connections=100), headers=headers, trust=trust),
-            fresh=self._client(
-                httpx.Limits(max_keepalive_connections=0), headers=headers, trust=trust
-            ),
+            raise self._http.not_reached("start", wrong.problem, remedy=wrong.remedy) from None
+        self._http.open(
+            self._options.url,
+            timeout_s=self._options.timeout_s,
+            verify=trust,
+            headers={"Grpc-Metadata-macaroon": macaroon.hex()},
         )
 
     async def close(self) -> None:
-        clients, self._clients = self._clients, None
-        if clients is not None:
-            await clients.kept.aclose()
-            await clients.fresh.aclose()
+        await self._http.close()
 
     # --- calls
 
     async def get(
         self, path: str, *, operation: str, query: Mapping[str, str | int] | None = None
     ) -> Reply:
-        request = self._opened(operation).kept.build_request("GET", path, params=query)
+        request = self._http.kept(operation).build_request("GET", path, params=query)
         return await self._exchange(request, operation=operation)
 
     async def post(self, path: str, body: Mapping[str, object], *, operation: str) -> Reply:
-        request = self._opened(operation).kept.build_request("POST", path, json=body)
+        request = self._http.kept(operation).build_request("POST", path, json=body)
         return await self._exchange(request, operation=operation)
 
     @asynccontextmanager
@@ -169,7 +137,7 @@ class LndApi:
     ) -> AsyncIterator[AsyncIterator[Reply]]:
         """The lines of a stream. Nothing is known of it before the first line: LND sends not
         even a header. Raises also Silent, sooner for a brief one, whose first line is due."""
-        client = self._opened(operation).kept
+        client = self._http.kept(operation)
         read_s = self._options.timeout_s if is_brief else self._options.idle_s
         timeout = httpx.Timeout(self._options.timeout_s, read=read_s)
         request = client.build_request("GET", path, params=query, timeout=timeout)
@@ -182,7 +150,7 @@ class LndApi:
     ) -> AsyncIterator[AsyncIterator[Reply]]:
         """A payment, once, with its states as they come. The caller watches the time; while
         there is no connection, nothing was sent."""
-        client = self._opened("pay").fresh
+        client = self._http.fresh("pay")
         connect_s = min(connect_s, self._options.timeout_s)
         timeout = httpx.Timeout(self._options.timeout_s, read=None, connect=connect_s)
         request = client.build_request("POST", path, json=body, timeout=timeout)
@@ -198,24 +166,14 @@ class LndApi:
         return self.problem(operation, what, remedy=_remedy(reply))
 
     def problem(self, operation: str, what: str, *, remedy: str) -> NoReply:
-        return NoReply(self._said(operation, what), remedy=remedy)
-
-    def _not_reached(self, operation: str, what: str, *, remedy: str) -> NotReached:
-        return NotReached(self._said(operation, what), remedy=remedy)
-
-    def _said(self, operation: str, what: str) -> str:
-        return f"backend {self._name!r} (lnd), {operation}: {what}"
+        return self._http.problem(operation, what, remedy=remedy)
 
     # --- HTTP
 
     async def _exchange(self, request: httpx.Request, *, operation: str) -> Reply:
-        client = self._opened(operation).kept
-        try:
-            response = await client.send(request)
-        except httpx.HTTPError as lost:
-            raise self._lost(lost, operation=operation) from None
-        date = response.headers.get("date", "")
-        return Reply(response.status_code, _json(response.content), date)
+        client = self._http.kept(operation)
+        answer = await self._http.exchange(client, request, operation=operation)
+        return Reply(answer.status, answer.json(), answer.date)
 
     @asynccontextmanager
     async def _stream(
@@ -224,7 +182,7 @@ class LndApi:
         try:
             response = await client.send(request, stream=True)
         except httpx.HTTPError as lost:
-            raise self._lost(lost, operation=operation) from None
+            raise self._http.lost(lost, operation=operation) from None
         lines = self._lines(response, operation=operation)
         try:
             yield lines
@@ -243,39 +201,11 @@ class LndApi:
                     yield _line(response.status_code, line)
                     has_said = True
                 if len(rest) > MAX_LINE_BYTES:
-                    raise self.problem(operation, "a line without end", remedy=OTHER_REMEDY)
+                    raise self.problem(operation, "a line without end", remedy=see_log(PROGRAM))
         except httpx.HTTPError as lost:
-            raise self._lost(lost, operation=operation) from None
+            raise self._http.lost(lost, operation=operation) from None
         if rest or (not has_said and response.is_error):
             yield _line(response.status_code, rest)
-
-    def _lost(self, lost: httpx.HTTPError, *, operation: str) -> BackendUnavailable:
-        if isinstance(lost, NOTHING_SENT):
-            what, remedy = _unreachable(str(lost))
-            return self._not_reached(
-                operation, f"{what} ({type(lost).__name__})", remedy=remedy
-            )
-        what = f"no reply from LND ({type(lost).__name__})"
-        kind = Silent if isinstance(lost, httpx.ReadTimeout) else NoReply
-        return kind(self._said(operation, what), remedy=OTHER_REMEDY)
-
-    def _opened(self, operation: str) -> _Clients:
-        if self._clients is None:
-            raise self._not_reached(operation, "it is not started", remedy="start it first")
-        return self._clients
-
-    def _client(
-        self, limits: httpx.Limits, *, headers: Mapping[str, str], trust: ssl.SSLContext
-    ) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            base_url=self._options.url,
-            timeout=self._options.timeout_s,
-            limits=limits,
-            headers=headers,
-            verify=trust,
-            trust_env=False,  # a proxy that repeats a request would be one more sender
-            follow_redirects=False,
-        )
 
 
 def _unreachable(words: str) -> tuple[str, str]:
@@ -305,20 +235,12 @@ def _remedy(reply: Reply) -> str:
         return rights.BAKE
     if reply.status == 404 and reply.words in ("", NO_SUCH_PATH):
         return "check url: it must be LND's REST listener"
-    return OTHER_REMEDY
-
-
-def _json(content: bytes) -> object:
-    try:
-        body: object = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return body
+    return see_log(PROGRAM)
 
 
 def _line(status: int, line: bytes) -> Reply:
     """A result, or an error, which may also come after results with HTTP 200."""
-    body = _json(line)
+    body = json_of(line)
     if not isinstance(body, dict):
         return Reply(status, None)
     if "error" in body:

@@ -63,6 +63,7 @@ CAPS = (
     | Cap.KEYSEND
     | Cap.KEYSEND_TLV
     | Cap.KEYSEND_OWN_PREIMAGE
+    | Cap.KEYSEND_IN
     | Cap.SIGN
 )
 

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-from backends.lnd.api import LndApi, NotReached
-from backends.lnd.checks import hash_of, refused_here
+from backends._checks import hash_of, used_before
+from backends._sends import Sends
+from backends.lnd.api import PROGRAM, LndApi, NotReached
+from backends.lnd.checks import refused_here
 from backends.lnd.node import LndNode
 from backends.lnd.payments import LndPayments, outcome_of, refusal
 from backends.lnd.wire import Payment, b64
@@ -40,8 +42,6 @@ SAME_MOMENT_S = 2
 MAX_REMEMBERED = 10_000
 SEND = "/v2/router/send"
 
-Sends = dict[tuple[str, PaymentHash], "asyncio.Task[Outcome]"]
-
 
 @dataclass(slots=True)
 class _Progress:
@@ -62,7 +62,7 @@ class Sender:
         self._api = api
         self._payments = payments
         self._node = node
-        self._sends: Sends = {}
+        self._sends = Sends(PROGRAM)
         self._keysends: OrderedDict[PaymentHash, str] = OrderedDict()  # for which `our_id`
 
     async def pay(self, request: PayRequest | KeysendRequest) -> Outcome:
@@ -72,23 +72,11 @@ class Sender:
         if refused is not None:
             return refused
         key = request.our_id, hash_of(request)
-        send = self._sends.get(key)
-        if send is None:
-            send = self._sends[key] = asyncio.create_task(self._in_time(request))
-            send.add_done_callback(lambda _: self._sends.pop(key, None))
-        done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 2 * GRACE_S)
-        if not done or send.cancelled():
-            return Unknown("no answer from LND yet")
-        if problem := send.exception():
-            return Unknown(f"{type(problem).__name__} while LND was asked")
-        return send.result()
+        timeout_s = request.timeout_s + 2 * GRACE_S
+        return await self._sends.join(key, lambda: self._in_time(request), timeout_s=timeout_s)
 
     async def close(self) -> None:
-        """What is still under way is found again by its hash."""
-        sends = list(self._sends.values())
-        for send in sends:
-            send.cancel()
-        await asyncio.gather(*sends, return_exceptions=True)
+        await self._sends.close()
 
     async def look_up(self, ref: PaymentRef) -> Outcome | None:
         """Raises BackendUnavailable."""
@@ -156,7 +144,7 @@ class Sender:
             return outcome_of(before)
         is_used = before is not None or sent_for not in (None, request.our_id)
         if is_used or await self._node.has_invoice(payment_hash):
-            return NotSent(FailReason.REJECTED, "the preimage was used before")
+            return used_before()
         self._keysends[payment_hash] = request.our_id
         while len(self._keysends) > MAX_REMEMBERED:
             self._keysends.popitem(last=False)
@@ -186,7 +174,7 @@ class Sender:
         if not isinstance(progress.outcome, Unknown):
             return
         if isinstance(request, KeysendRequest) and isinstance(outcome, InFlight):
-            outcome = NotSent(FailReason.REJECTED, "the preimage was used before")
+            outcome = used_before()
         progress.outcome = outcome
 
     async def _follow(self, payment_hash: PaymentHash, progress: _Progress) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from backends.phoenixd import options as configured
 from backends.phoenixd.api import PhoenixdApi
+from backends.phoenixd.checkup import checkup
 from backends.phoenixd.invoices import invoice_report
 from backends.phoenixd.node import PAGE_SIZE, PhoenixdNode
 from backends.phoenixd.payments import PhoenixdPayments, payment_report
@@ -33,7 +34,6 @@ from nwc_service.backend import (
     PayRequest,
     ReleaseRule,
     Unsupported,
-    findings,
 )
 from nwc_service.wallet.units import BackendName, Msat, PaymentHash, Preimage
 
@@ -83,7 +83,7 @@ class PhoenixdBackend:
         await self._api.close()
 
     async def check(self) -> Sequence[Finding]:
-        return await findings.of_node(info=self.start, balance=self.balance)
+        return await checkup(self.name, self._options)
 
     async def balance(self) -> Balance:
         return await self._node.balance()

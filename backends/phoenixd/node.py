@@ -37,6 +37,9 @@ MAX_DESCRIPTION_LENGTH = 128
 INCOMING = "/payments/incoming"
 
 TESTNETS = ("testnet3", "testnet4")
+NO_FEE_CREDIT = (
+    "run phoenixd with --max-fee-credit=off, cover that sum yourself and set accept_fee_credit"
+)
 
 log = structlog.get_logger("backends.phoenixd")
 
@@ -52,18 +55,12 @@ class PhoenixdNode:
         self.may_pay = True
 
     async def start(self) -> NodeInfo:
-        info = await self._info("start")
+        info = node_info(await self.told("start"))
         if not self.network:
-            self.may_pay = await self._may_pay()
+            await self._check_rights()
             await self._check_fee_credit()
-        chain = info.chain.lower()
-        self.network = "testnet" if chain in TESTNETS else chain
-        return NodeInfo(
-            pubkey=info.node_id,
-            network=self.network,
-            block_height=info.block_height,
-            synced=info.block_height is not None,
-        )
+        self.network = info.network or ""
+        return info
 
     async def balance(self) -> Balance:
         row = await self._balance_row("balance")
@@ -71,7 +68,7 @@ class PhoenixdNode:
             # it came in, and was told as received, but can buy liquidity only
             log.warning("phoenixd.fee_credit_grew", fee_credit_sat=row.fee_credit_sat)
         self._fee_credit_sat = row.fee_credit_sat
-        info = await self._info("balance")
+        info = await self.told("balance")
         inbound_sat = sum(channel.inbound_liquidity_sat for channel in info.channels)
         return Balance(
             spendable_msat=Msat(row.balance_sat * MSAT_PER_SAT),
@@ -158,34 +155,34 @@ class PhoenixdNode:
         rows = [row for row in page.rows if row.external_id == our_id]
         return min(rows, key=lambda row: row.created_at_ms, default=None)
 
-    async def _may_pay(self) -> bool:
-        """Without an invoice there is nothing to pay: phoenixd says only whether it may be
-        asked to."""
-        reply = await self._api.post(PAY, {}, operation="start")
+    async def is_limited(self, operation: str) -> bool:
+        """Whether the password may not pay. Without an invoice there is nothing to pay:
+        phoenixd says only whether it may be asked to."""
+        reply = await self._api.post(PAY, {}, operation=operation)
         if reply.status not in (400, 401):
-            raise self._api.unusable(reply, operation="start")
-        if reply.status == 401:
-            log.warning("phoenixd.receives_only", problem="the password has limited access")
-        return reply.status == 400
+            raise self._api.unusable(reply, operation=operation)
+        return reply.status == 401
 
-    async def _check_fee_credit(self) -> None:
-        row = await self._balance_row("start")
-        self._fee_credit_sat = row.fee_credit_sat
-        if row.fee_credit_sat and not self._options.accept_fee_credit:
-            raise self._api.problem(
-                "start",
-                f"phoenixd keeps {row.fee_credit_sat} sat of what came in for fees to come, and"
-                " tells them as received: nobody could spend them",
-                remedy="run phoenixd with --max-fee-credit=off, cover that sum yourself and set"
-                " accept_fee_credit",
-            )
+    async def fee_credit_sat(self, operation: str) -> int:
+        return (await self._balance_row(operation)).fee_credit_sat
 
-    async def _info(self, operation: str) -> Info:
+    async def told(self, operation: str) -> Info:
         reply = await self._api.get("/getinfo", operation=operation)
         info = reply.read(Info) if reply.status == 200 else None
         if info is None:
             raise self._api.unusable(reply, operation=operation)
         return info
+
+    async def _check_rights(self) -> None:
+        self.may_pay = not await self.is_limited("start")
+        if not self.may_pay:
+            log.warning("phoenixd.receives_only", problem="the password has limited access")
+
+    async def _check_fee_credit(self) -> None:
+        self._fee_credit_sat = await self.fee_credit_sat("start")
+        if self._fee_credit_sat and not self._options.accept_fee_credit:
+            what = fee_credit_told(self._fee_credit_sat)
+            raise self._api.problem("start", what, remedy=NO_FEE_CREDIT)
 
     async def _balance_row(self, operation: str) -> BalanceRow:
         reply = await self._api.get("/getbalance", operation=operation)
@@ -193,6 +190,23 @@ class PhoenixdNode:
         if row is None:
             raise self._api.unusable(reply, operation=operation)
         return row
+
+
+def node_info(info: Info) -> NodeInfo:
+    chain = info.chain.lower()
+    return NodeInfo(
+        pubkey=info.node_id,
+        network="testnet" if chain in TESTNETS else chain,
+        block_height=info.block_height,
+        synced=info.block_height is not None,
+    )
+
+
+def fee_credit_told(fee_credit_sat: int) -> str:
+    return (
+        f"phoenixd keeps {fee_credit_sat} sat of what came in for fees to come, and tells them"
+        " as received: nobody could spend them"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ import asyncio
 import time
 from contextlib import suppress
 
-from backends.phoenixd.api import NotReached, PhoenixdApi
+from backends._checks import refused_bolt11
+from backends._sends import Sends
+from backends.phoenixd.api import PROGRAM, NotReached, PhoenixdApi
 from backends.phoenixd.node import PhoenixdNode
 from backends.phoenixd.options import Options
 from backends.phoenixd.payments import PhoenixdPayments, answer_of, is_live, outcome_of
@@ -42,34 +44,30 @@ class Sender:
         self._node = node
         self._payments = payments
         self._options = options
-        self._sends: dict[PaymentHash, tuple[str, asyncio.Task[Outcome]]] = {}
+        self._sends = Sends(PROGRAM)
+        self._our_ids: dict[PaymentHash, str] = {}  # of what is under way
 
     async def pay(self, request: PayRequest) -> Outcome:
         """Never raises, but for the caller's own cancellation, which cuts no request off."""
         refused = self._refused_here(request) or self._refused_by_its_invoice(request)
         if refused is not None:
             return refused
-        payment_hash = request.payment_hash
-        our_id, send = self._sends.get(payment_hash, (request.our_id, None))
-        if our_id != request.our_id:
+        payment_hash, our_id = request.payment_hash, request.our_id
+        if self._our_ids.setdefault(payment_hash, our_id) != our_id:
             return NotSent(FailReason.REJECTED, "another payment of this hash is under way")
-        if send is None:
-            send = asyncio.create_task(self._pay(request))
-            self._sends[payment_hash] = our_id, send
-            send.add_done_callback(lambda _: self._sends.pop(payment_hash, None))
-        done, _ = await asyncio.wait({send}, timeout=request.timeout_s + 2 * GRACE_S)
-        if not done or send.cancelled():
-            return Unknown("no answer from phoenixd yet")
-        if problem := send.exception():
-            return Unknown(f"{type(problem).__name__} while phoenixd was asked")
-        return send.result()
+        timeout_s = request.timeout_s + 2 * GRACE_S
+        return await self._sends.join(
+            payment_hash, lambda: self._one(request), timeout_s=timeout_s
+        )
 
     async def close(self) -> None:
-        """What is still under way is found again by its hash."""
-        sends = [send for _, send in self._sends.values()]
-        for send in sends:
-            send.cancel()
-        await asyncio.gather(*sends, return_exceptions=True)
+        await self._sends.close()
+
+    async def _one(self, request: PayRequest) -> Outcome:
+        try:
+            return await self._pay(request)
+        finally:
+            self._our_ids.pop(request.payment_hash, None)
 
     def _refused_here(self, request: PayRequest) -> NotSent | None:
         if not 0 < request.amount_msat <= MAX_MSAT:
@@ -83,20 +81,11 @@ class Sender:
         return None
 
     def _refused_by_its_invoice(self, request: PayRequest) -> NotSent | None:
-        """phoenixd pays invoices that have expired."""
-        try:
-            invoice = bolt11.decode(request.invoice)
-        except bolt11.InvalidInvoice as wrong:
-            return NotSent(FailReason.BAD_REQUEST, str(wrong))
-        if invoice.payment_hash != request.payment_hash:
-            return NotSent(FailReason.BAD_REQUEST, "the invoice has another hash")
-        asked_msat = None if request.amount_is_override else request.amount_msat
-        if invoice.amount_msat != asked_msat:
-            return NotSent(FailReason.BAD_REQUEST, "the invoice has another amount")
-        if self._node.network and invoice.network != self._node.network:
+        if (refused := refused_bolt11(request, now=time.time())) is not None:
+            return refused
+        network = bolt11.decode(request.invoice).network
+        if self._node.network and network != self._node.network:
             return NotSent(FailReason.BAD_REQUEST, "the invoice is of another network")
-        if invoice.expires_at <= time.time():
-            return NotSent(FailReason.EXPIRED, "the invoice has expired")
         return None
 
     async def _pay(self, request: PayRequest) -> Outcome:

@@ -41,6 +41,7 @@ class Info(Wire):
     chain: str
     channels: tuple[Channel, ...]
     block_height: Amount | None = Field(default=None, alias="blockHeight")
+    version: str = ""
 
 
 class BalanceRow(Wire):

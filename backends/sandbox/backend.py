@@ -73,6 +73,7 @@ CAPS = (
     | Cap.KEYSEND
     | Cap.KEYSEND_TLV
     | Cap.KEYSEND_OWN_PREIMAGE
+    | Cap.KEYSEND_IN
     | Cap.SIGN
     | Cap.BOLT12_SEND
     | Cap.BOLT12_RECEIVE

@@ -15,6 +15,7 @@ class Cap(Flag):
     MSAT_INVOICE = auto()  # without it only whole sats can be invoiced
     AMOUNTLESS_CREATE = auto()
     DESCRIPTION_HASH = auto()
+    HASHED_DESCRIPTION = auto()  # a description_hash only together with its text
     OWN_PREIMAGE = auto()
     OWN_EXPIRY = auto()
     DECODE = auto()  # tells how the node itself reads an invoice
@@ -33,6 +34,7 @@ class Cap(Flag):
     KEYSEND = auto()
     KEYSEND_TLV = auto()
     KEYSEND_OWN_PREIMAGE = auto()
+    KEYSEND_IN = auto()
     SIGN = auto()
     BOLT12_SEND = auto()
     BOLT12_RECEIVE = auto()

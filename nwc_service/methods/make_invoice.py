@@ -1,5 +1,6 @@
 """make_invoice: have the node make an invoice that credits this account."""
 
+from hashlib import sha256
 from typing import Annotated
 
 from pydantic import Field
@@ -61,8 +62,18 @@ def check_terms(
 
 def _check(params: MakeInvoice, caps: Cap) -> None:
     check_terms(params.amount, params.description, caps=caps, code=ErrorCode.OTHER)
-    if params.description_hash and Cap.DESCRIPTION_HASH not in caps:
+    if params.description_hash is not None and Cap.DESCRIPTION_HASH not in caps:
+        _check_hashed(params.description_hash, text=params.description or "", caps=caps)
+
+
+def _check_hashed(description_hash: str, *, text: str, caps: Cap) -> None:
+    if Cap.HASHED_DESCRIPTION not in caps:
         raise RequestError(ErrorCode.OTHER, "description_hash: not supported by this wallet")
+    if sha256(text.encode()).hexdigest() != description_hash:
+        raise RequestError(
+            ErrorCode.OTHER,
+            "description_hash: this wallet needs the text that it is of, as description",
+        )
 
 
 METHOD = Method(

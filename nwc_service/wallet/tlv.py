@@ -40,7 +40,14 @@ def read_tlv(data: bytes) -> list[Record]:
 
 def write_tlv(fields: Iterable[tuple[int, bytes]]) -> bytes:
     """The fields come in order."""
-    return b"".join(_bigsize(type_) + _bigsize(len(value)) + value for type_, value in fields)
+    return b"".join(bigsize(type_) + bigsize(len(value)) + value for type_, value in fields)
+
+
+def bigsize(value: int) -> bytes:
+    for mark, size in reversed(_SIZE_OF_MARK.items()):
+        if value >= _FIRST_OF_SIZE[size]:
+            return bytes([mark]) + value.to_bytes(size, "big")
+    return bytes([value])
 
 
 def truncated_int(value: bytes) -> int:
@@ -63,10 +70,3 @@ def _read_bigsize(data: bytes, position: int) -> tuple[int, int]:
     if value < _FIRST_OF_SIZE[size]:
         raise InvalidTlv("a number is not written in its shortest form")
     return value, end
-
-
-def _bigsize(value: int) -> bytes:
-    for mark, size in reversed(_SIZE_OF_MARK.items()):
-        if value >= _FIRST_OF_SIZE[size]:
-            return bytes([mark]) + value.to_bytes(size, "big")
-    return bytes([value])

@@ -11,6 +11,7 @@ from typing import Any
 
 from nwc_service.wallet import bolt11, bolt12
 from tests.backends.cln_holds import HoldPlugin
+from tests.backends.cln_keysends import FEE_MSAT, Keysends
 from tests.backends.cln_offers import Bolt12
 from tests.backends.cln_rows import (
     NODE_ID,
@@ -24,7 +25,6 @@ from tests.backends.cln_rows import (
     hash_of,
 )
 
-FEE_MSAT = 1_000
 START_MSAT = 10**12
 CURRENCIES = {"mainnet": "bc", "testnet": "tb", "signet": "tbs", "regtest": "bcrt"}
 HOLD_COMMANDS = tuple(name for name in PARAMETERS if "holdinvoice" in name)
@@ -56,6 +56,7 @@ class ClnCore:
     balance_msat: int = START_MSAT
     holds: HoldPlugin = field(default_factory=HoldPlugin)
     bolt12: Bolt12 = field(default_factory=Bolt12)
+    keysends: Keysends = field(default_factory=Keysends)
     _updates: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -79,7 +80,10 @@ class ClnCore:
             return getattr(self.holds, method)(self, **params)
         if hasattr(self.bolt12, method):
             return getattr(self.bolt12, method)(self, **params)
-        done = getattr(self, method)(**params)
+        if hasattr(self.keysends, method):
+            done = getattr(self.keysends, method)(self, **params)
+        else:
+            done = getattr(self, method)(**params)
         return await done if asyncio.iscoroutine(done) else done
 
     def getinfo(self) -> Json:
@@ -315,15 +319,19 @@ class ClnCore:
         return part
 
     async def _attempt(self, attempt: Attempt, payment_hash: str) -> Json:
-        made = [self.add_part("pending", payment_hash=payment_hash) for _ in attempt.parts]
-        await asyncio.sleep(attempt.delay_s)
-        for part, status in zip(made, attempt.parts, strict=True):
-            part |= a_part(status, index=part["created_index"], payment_hash=payment_hash)
-        if attempt.error is not None:
-            raise RpcFail(*attempt.error)
-        part = made[0]
+        part = await self.attempt(attempt, payment_hash=payment_hash)
         fee_msat = part["amount_sent_msat"] - part["amount_msat"]
         return self._paid(part["payment_preimage"], part["amount_msat"], fee_msat)
+
+    async def attempt(self, attempt: Attempt, **fields: Any) -> Json:
+        """The first of its parts, at its end."""
+        made = [self.add_part("pending", **fields) for _ in attempt.parts]
+        await asyncio.sleep(attempt.delay_s)
+        for part, status in zip(made, attempt.parts, strict=True):
+            part |= a_part(status, index=part["created_index"], **fields)
+        if attempt.error is not None:
+            raise RpcFail(*attempt.error)
+        return made[0]
 
     def _paid(self, preimage: str, amount_msat: int, fee_msat: int) -> Json:
         return {

@@ -45,6 +45,15 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
         "invstring",
         "amount_msat maxfee layers retry_for partial_msat maxdelay payer_note",
     ),
+    "getroutes": (
+        "source destination amount_msat layers maxfee_msat final_cltv",
+        "maxdelay maxparts",
+    ),
+    "createonion": ("hops assocdata", "session_key onion_size"),
+    "injectpaymentonion": (
+        "onion payment_hash amount_msat cltv_expiry partid groupid",
+        "label invstring localinvreqid destination_msat destination",
+    ),
     "listsendpays": ("", "bolt11 payment_hash status index start limit"),
     "listpays": ("", "bolt11 payment_hash status index start limit"),
     "fetchinvoice": (
@@ -115,6 +124,7 @@ def a_part(
     amount_msat: int = AMOUNT_MSAT,
     fee_msat: int = 1_002,
     age_s: int = 0,
+    label: str | None = None,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "created_index": index,
@@ -127,6 +137,8 @@ def a_part(
         "amount_sent_msat": amount_msat + fee_msat,
         "created_at": int(time.time()) - age_s,
     }
+    if label is not None:
+        row["label"] = label
     if status == "complete":
         row |= {"payment_preimage": preimage, "completed_at": COMPLETED_AT}
     return row

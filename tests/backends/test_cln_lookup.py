@@ -44,7 +44,7 @@ def parts(*rows: tuple[str, int], **changed: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [

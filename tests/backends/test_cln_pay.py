@@ -115,7 +115,7 @@ async def test_a_fee_limit_of_nothing_is_no_missing_limit(
 # --- errors of xpay
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize("error", [GONE_WRONG, (203, "no"), (-3, "error 200"), (-1, "what")])
 async def test_an_error_with_a_part_still_out_is_not_the_end(
     double: ClnDouble, backend: ClnBackend, error: tuple[int, str]
@@ -129,7 +129,7 @@ async def test_an_error_with_a_part_still_out_is_not_the_end(
     assert await backend.lookup_payment(ref(request)) == SETTLED
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 async def test_a_part_that_ends_well_after_the_error_settles_the_payment(
     double: ClnDouble, backend: ClnBackend
 ) -> None:
@@ -196,7 +196,7 @@ async def test_no_route_for_more_than_there_is_is_told_as_such(
     assert shape(outcome) == (NotSent, FailReason.INSUFFICIENT_BALANCE)
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize("code", [-4, -5, None], ids=["plugin-gone", "stopping", "none"])
 @pytest.mark.parametrize(("parts", "kind"), [([], Unknown), (["failed"], InFlight)])
 async def test_an_error_that_is_not_of_xpay_itself_ends_nothing(
@@ -207,7 +207,7 @@ async def test_an_error_that_is_not_of_xpay_itself_ends_nothing(
     assert isinstance(await backend.pay(a_request()), kind)
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(("parts", "kind"), [([], Unknown), (["failed"], InFlight)])
 async def test_out_of_slow_mode_an_error_ends_nothing(
     double: ClnDouble, backend: ClnBackend, parts: list[str], kind: type
@@ -218,7 +218,7 @@ async def test_out_of_slow_mode_an_error_ends_nothing(
     assert isinstance(await backend.pay(a_request()), kind)
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 async def test_an_error_is_not_believed_while_the_parts_cannot_be_seen(
     double: ClnDouble, backend: ClnBackend
 ) -> None:
@@ -243,7 +243,7 @@ async def test_a_preimage_that_proves_nothing_settles_nothing(
 # --- lost replies
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -262,7 +262,7 @@ async def test_a_lost_reply_says_nothing_and_the_parts_all(
     assert shape(await backend.pay(a_request())) == expected
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 async def test_a_reply_that_is_lost_after_a_failure_leaves_it_open(
     double: ClnDouble, backend: ClnBackend
 ) -> None:
@@ -298,7 +298,7 @@ async def test_a_rune_that_was_revoked_sends_nothing() -> None:
         await backend.close()
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 async def test_a_rune_that_cannot_see_the_parts_leaves_what_was_sent_open() -> None:
     async with cln_double() as double:
         backend = a_backend(**double.options("rest"))
@@ -335,7 +335,7 @@ async def test_what_the_node_has_is_not_sent_again(
     assert double.core.of("xpay") == []
 
 
-@pytest.mark.attack("A1")
+@pytest.mark.attack("A4")
 async def test_an_earlier_failure_is_not_taken_for_this_one(
     double: ClnDouble, backend: ClnBackend
 ) -> None:

@@ -1,6 +1,7 @@
 """The contract's half about invoices, on every installed backend."""
 
 import asyncio
+from hashlib import sha256
 
 import pytest
 
@@ -43,6 +44,16 @@ async def test_a_new_invoice_is_what_was_asked_for(rig: Rig) -> None:
     assert info.network in (None, decoded.network)
     if Cap.OWN_EXPIRY in rig.backend.caps:
         assert decoded.expiry_s == 600
+
+
+async def test_the_hash_of_a_description_is_in_the_invoice(rig: Rig) -> None:
+    needs(rig, Cap.HASHED_DESCRIPTION)
+    text = "a long story"
+    digest = sha256(text.encode()).hexdigest()
+
+    report = await rig.backend.create_invoice(a_spec(description=text, description_hash=digest))
+
+    assert bolt11.decode(report.invoice).description_hash == digest
 
 
 async def test_a_description_hash_is_in_the_invoice(rig: Rig) -> None:

@@ -72,6 +72,7 @@ class ChaosBackend:
         | Cap.KEYSEND
         | Cap.KEYSEND_TLV
         | Cap.KEYSEND_OWN_PREIMAGE
+        | Cap.KEYSEND_IN
     )
     release_rules: Mapping[PaymentKind, ReleaseRule] = {PaymentKind.BOLT11: ReleaseRule.EXPIRY}
 

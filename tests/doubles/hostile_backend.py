@@ -49,6 +49,7 @@ class HostileBackend:
         | Cap.KEYSEND
         | Cap.KEYSEND_TLV
         | Cap.KEYSEND_OWN_PREIMAGE
+        | Cap.KEYSEND_IN
         | Cap.AMOUNTLESS_CREATE
         | Cap.BOLT12_SEND
         | Cap.BOLT12_RECEIVE
