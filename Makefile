@@ -23,8 +23,9 @@ demo: install-dev $(if $(filter lnd,$(BACKEND)),regtest-tools)
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m tests.demo $(if $(BACKEND),--backend $(BACKEND))
 
+# On all cores; `make test WORKERS=1` runs one test at a time.
 test: real-parts
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),auto) --dist loadgroup $(PYTEST)
 
 # What is proved beside the tests; the README tells what each of them is.
 proofs: model simulate chaos mutants
