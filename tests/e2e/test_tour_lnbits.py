@@ -1,6 +1,8 @@
 """The tour with the service on real LNbits, whose outside is another LNbits."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,9 @@ pytestmark = [
 
 FEE_CAP = "max(2000, 1%)"  # as a new LNbits has it
 OUTSIDE_SAT = 100_000
+CREDIT_MSAT = 5_000_000
+GONE_S = 12.0  # LNbits says "pending" after five
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,61 @@ async def test_money_that_lnbits_does_not_have_is_not_sent(
     await service.call(
         "POST", f"accounts/{alice.name}/debit", amount_msat=9_000_000, reason="a"
     )
+
+
+@pytest.mark.attack("A4")
+@pytest.mark.parametrize("library", ["nostr-sdk"])
+@pytest.mark.parametrize("upstream", ["frozen", "dead"])
+async def test_a_payment_whose_upstream_is_gone_stays_held_over_a_kill_and_money_comes_in_after(
+    upstream: str, library: str, chain: LnbitsChain, opened: Clients, tmp_path: Path
+) -> None:
+    """LNbits never learns what became of it, so nobody but the operator may end it."""
+    wallet = await chain.ours.new_wallet(credit_sat=OUTSIDE_SAT)
+    outside = LnbitsOutside(await chain.upstream.new_wallet(credit_sat=OUTSIDE_SAT))
+    async with service_process(tmp_path / "data", **variables(wallet)) as service:
+        alice = await join(service, opened, flavour=Flavour(library))
+        await service.call(
+            "POST", f"accounts/{alice.name}/credit", amount_msat=CREDIT_MSAT, reason="a"
+        )
+        invoice = await outside.make_invoice(TO_OUTSIDE_MSAT)
+
+        async with gone(chain, how=upstream):
+            with pytest.raises((ClientError, TimeoutError)):
+                async with asyncio.timeout(GONE_S):
+                    await alice.client.pay_invoice(invoice)
+            await service.kill()
+            await service.start()
+            account = await service.account(alice.name)
+
+        assert account["available_msat"] + account["held_msat"] == CREDIT_MSAT
+        assert account["held_msat"] >= TO_OUTSIDE_MSAT
+        app = await opened.open(await service.connect(alice.name), library=library)
+        made = await app.make_invoice(FROM_OUTSIDE_MSAT)
+        await outside.pay(made["invoice"])
+        await until_available(service, alice.name, msat=account["available_msat"])
+        assert (await service.audit())["problems"] == []
+
+
+@asynccontextmanager
+async def gone(chain: LnbitsChain, *, how: str) -> AsyncIterator[None]:
+    if how == "frozen":
+        chain.pause_upstream()
+    else:
+        chain.kill_upstream()
+    try:
+        yield
+    finally:
+        if how == "frozen":
+            chain.resume_upstream()
+        else:
+            await chain.restart_upstream()
+
+
+async def until_available(service: ServiceProcess, name: str, *, msat: int) -> None:
+    """What is received comes on top of that."""
+    async with asyncio.timeout(WAIT_S):
+        while (await service.account(name))["available_msat"] != msat + FROM_OUTSIDE_MSAT:
+            await asyncio.sleep(0.2)
 
 
 async def test_without_lnbits_own_cap_the_service_refuses_to_start(
