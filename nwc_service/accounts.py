@@ -77,9 +77,10 @@ class Accounts:
         return account
 
     async def credit(
-        self, name: str, amount_msat: int, *, reason: str, force: bool = False
+        self, name: str, amount_msat: int, *, reason: str, force: bool = False, by: str = ""
     ) -> Account:
-        """Owe the account more. Without `force` the backends must cover all that is owed then.
+        """Owe the account more. Without `force` the backends must cover all that is owed then;
+        `by` is whose decision that was.
 
         Raises Refused and NotFound.
         """
@@ -106,6 +107,7 @@ class Accounts:
                     subject=name,
                     reason=reason,
                     detail=f"{amount} msat",
+                    by=by,
                     now=now,
                 )
             failpoint("in_credit_by_operator")

@@ -193,7 +193,7 @@ class Guard:
 
     # --- resume
 
-    async def resume(self, name: str, *, reason: str) -> None:
+    async def resume(self, name: str, *, reason: str, by: str = "") -> None:
         """The operator has looked at it. One that went back starts from what it is now.
 
         Raises NotFound and Refused.
@@ -223,6 +223,7 @@ class Guard:
                 subject=backend,
                 reason=reason,
                 detail=f"{stopped.reason}: {stopped.detail}",
+                by=by,
                 now=self._clock(),
             )
             return True

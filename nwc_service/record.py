@@ -82,7 +82,7 @@ class Recorder:
         self._outbox.push(outgoing)
 
     async def resolve(
-        self, payment_id: PaymentId, outcome: Settled | Failed, *, reason: str
+        self, payment_id: PaymentId, outcome: Settled | Failed, *, reason: str, by: str = ""
     ) -> None:
         """The operator states what became of a payment that its backend says nothing final of.
 
@@ -105,6 +105,7 @@ class Recorder:
                 subject=payment_id,
                 reason=reason,
                 detail="unpaid" if isinstance(outcome, Failed) else "paid",
+                by=by,
                 now=now,
             )
             if isinstance(outcome, Failed):

@@ -34,8 +34,10 @@ class Resolver:
         *,
         reason: str,
         force: bool = False,
+        by: str = "",
     ) -> None:
-        """State what became of it; `force` gives back even what the node has under way.
+        """State what became of it, and who says so; `force` gives back even what the node has
+        under way.
 
         Raises NotFound and Refused.
         """
@@ -45,7 +47,7 @@ class Resolver:
             raise Refused("the payment is being sent just now: wait for what the node says")
         if isinstance(outcome, Failed) and not force:
             await self._refuse_what_lives(payment_id)
-        await self._spender.recorder.resolve(payment_id, outcome, reason=reason)
+        await self._spender.recorder.resolve(payment_id, outcome, reason=reason, by=by)
 
     async def _refuse_what_lives(self, payment_id: PaymentId) -> None:
         payment = await self._db.read(lambda tx: payments.payment(tx, payment_id))

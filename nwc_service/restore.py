@@ -117,7 +117,7 @@ async def use_with_care(
     async def work(tx: Tx) -> None:
         await meta.put(tx, NOT_BEFORE, str(now + margins.future_s))
         await payments.doubt_reserved(tx, margin_s=margins.unpayable_s, now=now)
-        await decisions.record(tx, RESTORED, subject="database", reason=detail, now=now)
+        await decisions.record(tx, RESTORED, subject="database", reason=detail, by="", now=now)
         for name in backends:
             await stop(tx, name, stops=Stops.OUTGOING, reason=RESTORED, detail=detail, now=now)
 

@@ -30,6 +30,7 @@ class Assignment:
     account: str | None
     account_id: AccountId | None
     reason: str
+    by: str
 
 
 class Suspense:
@@ -45,6 +46,7 @@ class Suspense:
         backend: BackendName | None,
         account: str | None,
         reason: str,
+        by: str = "",
     ) -> list[Receipt]:
         """All that waits under this hash at one backend. Raises NotFound and Refused."""
         if not reason.strip():
@@ -55,7 +57,7 @@ class Suspense:
 
         async def work(tx: Tx) -> None:
             account_id = await _account_id(tx, account)
-            assignment = Assignment(account, account_id, reason)
+            assignment = Assignment(account, account_id, reason, by)
             for receipt in chosen:
                 await _assign(tx, receipt, assignment=assignment, now=self._clock())
 
@@ -104,6 +106,7 @@ async def _assign(tx: Tx, receipt: Receipt, *, assignment: Assignment, now: int)
         subject=receipt.invoice_id or receipt.payment_hash,
         reason=assignment.reason,
         detail=f"{amount_msat} msat from {receipt.backend} to {to}",
+        by=assignment.by,
         now=now,
     )
     await _end_alarm(tx, receipt)

@@ -20,12 +20,14 @@ from nwc_service.store import (
     nodes,
     payments,
     receipts,
+    tokens,
     trail,
 )
 from nwc_service.store.audit import audit_live, last_life
 from nwc_service.store.database import Database, Row, Tx
 from nwc_service.store.history import Query
 from nwc_service.store.ledger import Account
+from nwc_service.store.tokens import Token
 from nwc_service.wallet.budget import period_start, renews_at
 from nwc_service.wallet.errors import NotFound
 from nwc_service.wallet.invoice import Invoice
@@ -330,6 +332,21 @@ async def alarm_list(tx: Tx) -> list[View]:
 async def decision_list(tx: Tx) -> list[View]:
     """What operators decided and why, newest first."""
     return _rows(await decisions.decisions(tx))
+
+
+def token_view(token: Token) -> View:
+    return {
+        "name": token.name,
+        "role": token.role,
+        "created_at": token.created_at,
+        "last_used_at": token.last_used_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+async def token_list(tx: Tx) -> list[View]:
+    """All that ever were, oldest first."""
+    return [token_view(token) for token in await tokens.tokens(tx)]
 
 
 async def audit_stopped(database: Database, *, now: int, required_percent: int) -> View:

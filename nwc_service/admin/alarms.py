@@ -1,9 +1,10 @@
 """What an operator must look at, has looked at, and decided."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 
 from nwc_service import views
-from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.admin.access import Caller
+from nwc_service.admin.state import Body, State
 from nwc_service.store import alarms, decisions, nodes, payments, receipts
 from nwc_service.store.database import Tx
 from nwc_service.views import View
@@ -20,23 +21,23 @@ class Clearance(Body):
     reason: str
 
 
-def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
-    @app.get("/api/v1/alarms", dependencies=wanted)
+def add_routes(api: APIRouter, state: State) -> None:
+    @api.get("/alarms")
     async def list_alarms() -> list[View]:
         return await state.books.read(views.alarm_list)
 
-    @app.post("/api/v1/alarms/clear", dependencies=wanted)
-    async def clear_alarm(body: Clearance) -> View:
+    @api.post("/alarms/clear")
+    async def clear_alarm(body: Clearance, caller: Caller) -> View:
         if not body.reason.strip():
             raise Refused("a reason is required")
-        return await state.db.write(lambda tx: _clear(tx, body, state=state))
+        return await state.db.write(lambda tx: _clear(tx, body, state=state, by=caller.name))
 
-    @app.get("/api/v1/decisions", dependencies=wanted)
+    @api.get("/decisions")
     async def list_decisions() -> list[View]:
         return await state.books.read(views.decision_list)
 
 
-async def _clear(tx: Tx, body: Clearance, *, state: State) -> View:
+async def _clear(tx: Tx, body: Clearance, *, state: State, by: str) -> View:
     """Of something that happened, never of something that still is so."""
     alarm = await alarms.alarm(tx, body.kind, subject=body.subject)
     if alarm is None:
@@ -50,6 +51,7 @@ async def _clear(tx: Tx, body: Clearance, *, state: State) -> View:
         subject=body.subject,
         reason=body.reason,
         detail=f"{body.kind}: {alarm['detail']}",
+        by=by,
         now=state.clock(),
     )
     return {**alarm, "reason": body.reason}

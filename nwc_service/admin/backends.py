@@ -1,9 +1,10 @@
 """The backends: what is known of each, and starting a paused one again."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 
 from nwc_service import views
-from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.admin.access import Caller
+from nwc_service.admin.state import Body, State
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound
 
@@ -12,7 +13,7 @@ class Resumption(Body):
     reason: str
 
 
-def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
+def add_routes(api: APIRouter, state: State) -> None:
     async def view(name: str) -> View:
         return await state.books.read(
             lambda tx: views.backend(
@@ -20,7 +21,7 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
             )
         )
 
-    @app.get("/api/v1/backends", dependencies=wanted)
+    @api.get("/backends")
     async def list_backends() -> list[View]:
         return await state.books.read(
             lambda tx: views.backend_list(
@@ -28,16 +29,16 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
             )
         )
 
-    @app.get("/api/v1/backends/{name}", dependencies=wanted)
+    @api.get("/backends/{name}")
     async def show_backend(name: str) -> View:
         return await view(name)
 
-    @app.post("/api/v1/backends/{name}/resume", dependencies=wanted)
-    async def resume_backend(name: str, body: Resumption) -> View:
-        await state.guard.resume(name, reason=body.reason)
+    @api.post("/backends/{name}/resume")
+    async def resume_backend(*, name: str, body: Resumption, caller: Caller) -> View:
+        await state.guard.resume(name, reason=body.reason, by=caller.name)
         return await view(name)
 
-    @app.post("/api/v1/backends/{backend_type}/commands/{command}", dependencies=wanted)
+    @api.post("/backends/{backend_type}/commands/{command}")
     async def backend_command(
         *, backend_type: str, command: str, arguments: dict[str, object]
     ) -> View:

@@ -1,9 +1,9 @@
 """Links with which apps ask for a connection: what they ask, and the operator's word on it."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 
 from nwc_service import views
-from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.admin.state import Body, State
 from nwc_service.linking import Consent, Linking
 from nwc_service.nip47.deeplink import DeepLink
 from nwc_service.views import View
@@ -17,12 +17,12 @@ class Accepting(Consent):
     link: str
 
 
-def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
-    @app.post("/api/v1/links", dependencies=wanted)
+def add_routes(api: APIRouter, state: State) -> None:
+    @api.post("/links")
     async def show_link(body: Asking) -> View:
         return _asked(state.linking, body.link)
 
-    @app.post("/api/v1/links/accept", dependencies=wanted, status_code=201)
+    @api.post("/links/accept", status_code=201)
     async def accept_link(body: Accepting) -> View:
         consent = Consent.model_validate(body.model_dump(exclude={"link"}))
         linked = await state.linking.accept(body.link, consent)

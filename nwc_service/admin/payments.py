@@ -5,11 +5,12 @@ import re
 from typing import Annotated
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter
 from pydantic import Field
 
 from nwc_service import views
-from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.admin.access import Caller
+from nwc_service.admin.state import Body, State
 from nwc_service.backend import BackendUnavailable, LightningBackend, ref_to
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound, Refused
@@ -30,7 +31,7 @@ class Resolution(Body):
     fee_msat: Annotated[int, Field(ge=0, le=MAX_MSAT)] | None = None
 
 
-def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
+def add_routes(api: APIRouter, state: State) -> None:
     async def view(name: str) -> View:
         return await state.books.read(lambda tx: views.payment(tx, name, now=state.clock()))
 
@@ -40,27 +41,27 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
             raise NotFound(f"there is no outgoing payment {name!r}")
         return found
 
-    @app.get("/api/v1/payments", dependencies=wanted)
+    @api.get("/payments")
     async def list_payments(account: str | None = None) -> list[View]:
         return await state.books.read(
             lambda tx: views.payment_list(tx, account_name=account, now=state.clock())
         )
 
-    @app.get("/api/v1/payments/{name}", dependencies=wanted)
+    @api.get("/payments/{name}")
     async def show_payment(name: str) -> View:
         return await view(name)
 
-    @app.get("/api/v1/payments/{name}/outcome", dependencies=wanted)
+    @api.get("/payments/{name}/outcome")
     async def ask_backend(name: str) -> View:
         payment = await outgoing(name)
         backend = state.backends.get(payment.backend or BackendName(""))
         return {"backend_says": await _says(backend, payment)}
 
-    @app.post("/api/v1/payments/{name}/resolve", dependencies=wanted)
-    async def resolve_payment(name: str, body: Resolution) -> View:
+    @api.post("/payments/{name}/resolve")
+    async def resolve_payment(*, name: str, body: Resolution, caller: Caller) -> View:
         payment_id = (await outgoing(name)).payment_id
         await state.resolver.resolve(
-            payment_id, _outcome(body), reason=body.reason, force=body.force
+            payment_id, _outcome(body), reason=body.reason, force=body.force, by=caller.name
         )
         return await view(payment_id)
 

@@ -1,9 +1,8 @@
 """What the admin API works on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fastapi import params
 from pydantic import BaseModel, ConfigDict
 
 from nwc_service.accounts import Accounts
@@ -18,9 +17,6 @@ from nwc_service.resolve import Resolver
 from nwc_service.solvency import Solvency
 from nwc_service.store.database import Database
 from nwc_service.wallet.units import BackendName
-
-Wanted = Sequence[params.Depends]
-"""What a request must bring along."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """What waits in suspense, and whose it is."""
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 
 from nwc_service import views
-from nwc_service.admin.state import Body, State, Wanted
+from nwc_service.admin.access import Caller
+from nwc_service.admin.state import Body, State
 from nwc_service.suspense import Suspense
 from nwc_service.views import View
 from nwc_service.wallet.errors import Refused
@@ -17,15 +18,15 @@ class Assignment(Body):
     reason: str
 
 
-def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
+def add_routes(api: APIRouter, state: State) -> None:
     suspense = Suspense(state.db, books=state.books, clock=state.clock)
 
-    @app.get("/api/v1/suspense", dependencies=wanted)
+    @api.get("/suspense")
     async def list_suspense() -> list[View]:
         return await state.books.read(views.suspense_list)
 
-    @app.post("/api/v1/suspense/{payment_hash}/assign", dependencies=wanted)
-    async def assign_receipts(payment_hash: str, body: Assignment) -> View:
+    @api.post("/suspense/{payment_hash}/assign")
+    async def assign_receipts(*, payment_hash: str, body: Assignment, caller: Caller) -> View:
         if body.operator is (body.account is not None):
             raise Refused("name an account or the operator, one of them")
         assigned = await suspense.assign(
@@ -33,6 +34,7 @@ def add_routes(app: FastAPI, state: State, *, wanted: Wanted) -> None:
             backend=None if body.backend is None else BackendName(body.backend),
             account=body.account,
             reason=body.reason,
+            by=caller.name,
         )
         return {
             "payment_hash": payment_hash,

@@ -13,6 +13,7 @@ from nwc_service.cli import (
     sandbox,
     service,
     suspense,
+    token,
 )
 from nwc_service.cli.one_line import OneLineGroup
 
@@ -33,6 +34,7 @@ app.add_typer(suspense.app, name="suspense")
 app.add_typer(backend.app, name="backend")
 app.add_typer(alarm.app, name="alarm")
 app.add_typer(decision.app, name="decision")
+app.add_typer(token.app, name="token")
 app.add_typer(sandbox.app, name="sandbox")
 
 

@@ -7,7 +7,7 @@ from nwc_service.cli.common import DataDir, Json, look, show_list
 
 app = typer.Typer(help="Decisions: what operators did, and why.", no_args_is_help=True)
 
-COLUMNS = ("decided_at", "kind", "subject", "reason", "detail")
+COLUMNS = ("decided_at", "decided_by", "kind", "subject", "reason", "detail")
 
 
 @app.command("list")

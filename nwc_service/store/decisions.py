@@ -4,15 +4,24 @@ from nwc_service.store.database import Row, Tx
 
 
 async def record(
-    tx: Tx, kind: str, *, subject: str, reason: str, detail: str = "", now: int
+    tx: Tx,
+    kind: str,
+    *,
+    subject: str,
+    reason: str,
+    detail: str = "",
+    by: str,
+    now: int,
 ) -> None:
+    """`by` is the name of a token of the admin API; "" where the service decided itself."""
     await tx.run(
-        "INSERT INTO decision (kind, subject, reason, detail, decided_at)"
-        " VALUES (:kind, :subject, :reason, :detail, :now)",
+        "INSERT INTO decision (kind, subject, reason, detail, decided_by, decided_at)"
+        " VALUES (:kind, :subject, :reason, :detail, :by, :now)",
         kind=kind,
         subject=subject,
         reason=reason,
         detail=detail,
+        by=by,
         now=now,
     )
 
@@ -32,7 +41,7 @@ async def decisions(tx: Tx, *, subject: str | None = None) -> list[Row]:
     """The newest first; of one subject where given."""
     narrowed = "" if subject is None else " WHERE subject = :subject"
     return await tx.all(
-        "SELECT kind, subject, reason, detail, decided_at FROM decision"
+        "SELECT kind, subject, reason, detail, decided_by, decided_at FROM decision"
         f"{narrowed} ORDER BY decision_id DESC LIMIT 1000",
         subject=subject,
     )

@@ -38,6 +38,7 @@ from tests.regtest.truth import (
     invoices_of,
     payments_of,
     truth,
+    undone,
 )
 
 USERS = 4
@@ -79,6 +80,7 @@ class Run:
         )
         self._began_with_msat = 0
         self._is_patient = is_patient
+        self.lost_at_node_msat = 0  # what `undone` tells of
         self.resolved = 0  # payments that never came to the node, as the operator found
         self.stuck_at_node = 0  # called in flight by the node, and in no channel
         self.score = Score()
@@ -182,14 +184,20 @@ class Run:
         ).judge()
         there = await payments_of(self._outside), await invoices_of(self._outside)
         verdict.problems += differences(payments, there[1], payer="alice", payee="carol")
-        verdict.problems += differences(there[0], invoices, payer="carol", payee="alice")
+        lost = undone(invoices, sent=there[0], log=self._node.log_text())
+        self.lost_at_node_msat = sum(int(one["amt_paid_msat"]) for one in lost)
+        arrived = [one for one in invoices if one not in lost]
+        verdict.problems += differences(there[0], arrived, payer="carol", payee="alice")
         verdict.problems += [f"alarm: {kind} {subject}" for kind, subject in books.alarms]
         left_msat = sum(one["amount_msat"] + one["fee_msat"] for one in known["paid"].values())
         came_msat = sum(msat for _, msat in known["received"])
         verdict.compare(
             "alice's channels",
             await in_channels_msat(self._node),
-            expected_msat=self._began_with_msat + came_msat - left_msat,
+            expected_msat=self._began_with_msat
+            + came_msat
+            - left_msat
+            - self.lost_at_node_msat,
         )
         return verdict
 
@@ -256,6 +264,7 @@ def told(run: Run) -> str:
         ),
         "never at LND, resolved by the operator": run.resolved,
         "stuck at LND, resolved by the operator": run.stuck_at_node,
+        "msat that LND said it had, and gave back": run.lost_at_node_msat,
         "msat lost": score.lost_msat,
         "msat created": score.created_msat,
         "unanswered": score.unanswered,

@@ -115,6 +115,10 @@ class LndNode:
         """The admin's, in hex."""
         return self._admin_macaroon.read_bytes().hex()
 
+    def log_text(self) -> str:
+        """Of all its lives."""
+        return self.program.log.read_text(errors="replace")
+
     # --- its life
 
     async def start(self) -> None:

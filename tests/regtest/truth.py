@@ -1,5 +1,6 @@
 """What the real nodes say has happened, as the oracle of tests/chaos wants it."""
 
+import re
 import sqlite3
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
@@ -112,3 +113,17 @@ def differences(
                 f"{payment_hash}: {left_msat} msat left {payer},"
                 f" {arrived_msat} msat came to {payee}"
             )
+
+
+def undone(invoices: Iterable[Row], *, sent: Iterable[Row], log: str) -> list[Row]:
+    """What LND calls settled, and has given back all the same.
+
+    LND 0.21 marks an invoice as settled before its channel has the preimage. Killed in between,
+    it may fail to read its own onion at the next start, and fails the HTLC: whoever trusts the
+    invoice has lost that much. Its log tells, the payer's list says that the payment failed.
+    """
+    failed = {one["payment_hash"] for one in sent if one["status"] == "FAILED"}
+    refused = set(re.findall(r"unable to decode onion hop iterator .*hash=([0-9a-f]{64})", log))
+    return [
+        one for one in invoices if one["state"] == "SETTLED" and one["hash"] in failed & refused
+    ]

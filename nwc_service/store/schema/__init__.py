@@ -8,5 +8,6 @@ from nwc_service.store.schema.backends import BACKENDS
 from nwc_service.store.schema.first import FIRST
 from nwc_service.store.schema.guards import GUARDS
 from nwc_service.store.schema.methods import METHODS
+from nwc_service.store.schema.tokens import TOKENS
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GUARDS, METHODS, BACKENDS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST, GUARDS, METHODS, BACKENDS, TOKENS)
