@@ -60,6 +60,16 @@ class RequestPolicy:
     max_in_progress: int  # per connection
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Of a request event, as it was delivered: taken before, beyond its rate, and whether no
+    earlier one is in hand."""
+
+    is_repeated: bool
+    is_limited: bool
+    is_first: bool
+
+
 class Dispatcher:
     def __init__(
         self,
@@ -156,9 +166,11 @@ class Dispatcher:
     async def _run(
         self, connection: Connection, event: Event, *, repeated: bool, limited: bool
     ) -> None:
+        is_first = not self._handled[event.id]
         self._handled[event.id] += 1
         try:
-            await self._handle(connection, event, repeated=repeated, limited=limited)
+            copy = _Copy(is_repeated=repeated, is_limited=limited, is_first=is_first)
+            await self._handle(connection, event, copy=copy)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -169,9 +181,7 @@ class Dispatcher:
             _less(self._in_progress, connection.connection_id)
             _less(self._handled, event.id)
 
-    async def _handle(
-        self, connection: Connection, event: Event, *, repeated: bool, limited: bool
-    ) -> None:
+    async def _handle(self, connection: Connection, event: Event, *, copy: _Copy) -> None:
         try:
             encryption = _encryption(connection, event)
             request = open_request(
@@ -187,11 +197,11 @@ class Dispatcher:
         caller = Caller(connection, claim)
         method = METHODS.get(request.method)
         mutates = method is not None and method.mutates
-        if limited:
+        if copy.is_limited:
             await self._refuse_for_rate(caller, mutates=mutates)
         elif not connection.is_live(self._clock()):
-            await self._refuse_ended(caller)
-        elif mutates or not repeated:
+            await self._refuse_ended(caller, is_first=copy.is_first)
+        elif mutates or not copy.is_repeated:
             await self._answer(caller, request, event=event)
 
     async def _answer(self, caller: Caller, request: Request, *, event: Event) -> None:
@@ -269,15 +279,16 @@ class Dispatcher:
             if stored.is_published:
                 self._outbox.resend(stored.connection_id, stored)
 
-    async def _refuse_ended(self, caller: Caller) -> None:
+    async def _refuse_ended(self, caller: Caller, *, is_first: bool) -> None:
         """What was claimed before the end keeps its one answer, given or still to come.
 
-        What comes after it costs no row, and is told the same words as what came just then.
+        What comes after it costs no row, and is told the same words as what came just then;
+        while an earlier copy is in hand, that one gives the answer.
         """
         request_id = caller.claim.request_id
         if await self._db.read(lambda tx: requests.claimed(tx, request_id)) is not None:
             await self._repeat(request_id)
-        elif self._may_complain(caller.connection):
+        elif is_first and self._may_complain(caller.connection):
             self._reply(caller, error_payload(caller.claim.method, _ENDED))
 
     async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:

@@ -70,7 +70,7 @@ class Recorder:
             payment = await payments.payment(tx, payment_id)
             if payment is None or payment.state is not expected:
                 return []
-            if proof.kind is ProofKind.EXPIRY and not await _may_expire(tx, payment):
+            if proof.kind is ProofKind.EXPIRY and not await self._may_expire(tx, payment):
                 return []
             outgoing = await self._release(tx, payment, proof=proof, outcome=Failed(reason))
             failpoint("in_give_back")
@@ -121,6 +121,12 @@ class Recorder:
         failpoint("after_resolve")
         log.warning("payment.resolved", payment_id=payment_id, outcome=type(outcome).__name__)
         self._outbox.push(outgoing)
+
+    async def _may_expire(self, tx: Tx, payment: Payment) -> bool:
+        """Rule H, once more where it is acted upon: never for what the backend has had, and not
+        when the clock was set back since the node was asked."""
+        is_unpayable = payment.is_unpayable(self._clock())
+        return is_unpayable and not await is_distrusted(tx, payment.backend)
 
     async def _release(
         self, tx: Tx, payment: Payment, *, proof: Proof, outcome: Failed
@@ -228,11 +234,6 @@ class Recorder:
             made_by=payment.connection_id,
             body=transaction.from_payment(payment),
         )
-
-
-async def _may_expire(tx: Tx, payment: Payment) -> bool:
-    """Rule H, once more where it is acted upon: never for what the backend has had."""
-    return payment.accepted_at is None and not await is_distrusted(tx, payment.backend)
 
 
 async def post(

@@ -153,6 +153,32 @@ async def test_a_node_that_forgot_gives_money_back_only_when_it_can_never_pay_an
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A4")
+async def test_a_clock_that_is_set_back_after_the_node_was_asked_puts_rule_h_off(
+    world: World,
+    alice: Client,
+    backend: ScriptedBackend,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await a_lost_payment(world, alice)
+    await world.look_up()
+    lookup, back_s = backend.lookup_payment, [44]
+
+    async def then_the_clock_is_set_back(ref: PaymentRef) -> Outcome | None:
+        found = await lookup(ref)
+        world.clock.advance(-back_s.pop() if back_s else 0)
+        return found
+
+    monkeypatch.setattr(backend, "lookup_payment", then_the_clock_is_set_back)
+    await world.look_up(after_s=SAFE_AFTER_S + 1)
+    put_off = await world.money("alice"), await world.problems()
+    await world.look_up(after_s=1000)  # when it is due again
+
+    assert put_off == (HELD, ())
+    assert await world.money("alice") == UNTOUCHED
+    assert await world.problems() == ()
+
+
 async def test_rule_h_needs_a_node_that_answers(
     world: World, alice: Client, backend: ScriptedBackend
 ) -> None:
