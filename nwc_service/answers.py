@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from nwc_service.keyring import Keyring
+from nwc_service.metrics.meters import request_meter
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.envelope import (
     ENTROPY_BYTES,
@@ -12,6 +14,7 @@ from nwc_service.nip47.envelope import (
     USUAL_SHAPE,
     Shape,
     notification_payload,
+    outcome_of,
     seal_notification,
     seal_response,
 )
@@ -68,6 +71,7 @@ class Answers:
         """The answer to a claimed request; nothing when it has its answer already."""
         if not await requests.mark_answered(tx, claim.request_id, now=self._clock()):
             return []
+        tx.on_commit(partial(request_meter(claim.method).answered, outcome_of(payload)))
         event = self.seal(connection, claim, payload=payload)
         outgoing = self._outgoing(event, connection, request_id=claim.request_id)
         await outbox.insert(tx, outgoing)

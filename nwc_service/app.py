@@ -19,8 +19,10 @@ from nwc_service.directory import Directory
 from nwc_service.edges import Edges, StartError, open_edges, remember_port, stable_address
 from nwc_service.embedded import EmbeddedRelay, open_embedded_relay
 from nwc_service.flow import Flow, build_flow
+from nwc_service.gauges import Gauges, watch_loop
 from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
+from nwc_service.metrics.exposition import reading
 from nwc_service.outbound import Outbound
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.backoff import RANDOM
@@ -100,6 +102,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     edges.spawn(flow.dispatcher.run())
     edges.spawn(flow.reconciler.run())
     edges.spawn(announcer.run(jitter=RANDOM))
+    await _measure(edges, flow, stack=stack, relays=relays)
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
 
 
@@ -120,6 +123,13 @@ async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) ->
     edges.spawn(mark.keep_for_ever())
 
 
+async def _measure(edges: Edges, flow: Flow, *, stack: AsyncExitStack, relays: Relays) -> None:
+    gauges = Gauges(edges, flow, relays=relays, clock=_clock)
+    await gauges.start()
+    stack.enter_context(reading(gauges.read))
+    edges.spawn(watch_loop())
+
+
 def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayPool:
     settings = edges.settings.relay
     per_s = settings.rate_per_s
@@ -134,6 +144,7 @@ def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayP
         outbound=_outbound(edges.settings),
         kind_only_urls=settings.kind_only_urls,
         public_urls=_public_urls(settings),
+        named_urls=settings.urls,
     )
 
 

@@ -7,6 +7,7 @@ here, so nothing that a node or a payer wrote may keep it from being booked (A17
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -14,6 +15,7 @@ from nwc_service.answers import Answers, Clock
 from nwc_service.backend import Cursor, InvoiceReport, InvoiceStatus
 from nwc_service.failpoint import failpoint
 from nwc_service.hold_end import HoldEnd
+from nwc_service.metrics.meters import count_receipt
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
@@ -120,6 +122,8 @@ class Crediter:
             invoice, backend=backend, received_msat=received_msat, has_room=has_room
         )
         await ledger.post(tx, (entry,), now=now, invoice_id=invoice_id)
+        to_account = invoice is not None and has_room
+        tx.on_commit(partial(count_receipt, backend, to_account=to_account, msat=received_msat))
         failpoint("in_credit")
         if invoice is None:
             await self._ask_whose(tx, report, amount_msat=received_msat)

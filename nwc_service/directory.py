@@ -32,5 +32,8 @@ class Directory:
         connection = self._by_wallet.get(wallet_pubkey)
         return connection is not None and connection.client_pubkey == client_pubkey
 
+    def __len__(self) -> int:
+        return len(self._by_wallet)
+
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._by_wallet.values()))

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.config import LONGEST_EXPIRATION_S
@@ -19,6 +20,7 @@ from nwc_service.failpoint import failpoint
 from nwc_service.keyring import Keyring
 from nwc_service.methods import METHODS
 from nwc_service.methods.method import Context, Method, Result, Wallet, validated
+from nwc_service.metrics.meters import OTHER, dropped, request_meter
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.envelope import (
     BadEnvelope,
@@ -26,6 +28,7 @@ from nwc_service.nip47.envelope import (
     error_payload,
     named_encryption,
     open_request,
+    outcome_of,
     result_payload,
     sniffed_encryption,
 )
@@ -37,16 +40,23 @@ from nwc_service.store import connections, outbox, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
+from nwc_service.tracing import annotate, traced
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.refusals import CONNECTION_ENDED
 
 log = structlog.get_logger()
+
+_open = traced("nwc.open")(open_request)
+_foreign, _untimely, _rate = map(dropped, ("foreign", "untimely", "rate"))
+_repeated, _failed = map(dropped, ("repeated", "failed"))
 
 REPETITIONS = Rate(per_s=5, burst=50)
 REFUSALS = Rate(per_s=5, burst=50)
 """Of requests beyond the rate: each that changes something costs a row."""
 _ENDED = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
 RECOVER_EVERY_S = 30.0
+REQUEST_ID_CHARS = 16
+"""Of its event's id, in the lines of the log that belong to a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +120,15 @@ class Dispatcher:
         """
         connection = self._directory.by_wallet(event.tag_value("p") or "")
         if connection is None or connection.client_pubkey != event.pubkey:
+            _foreign.inc()
             return False
         if not self._is_timely(event, max_age_s=self._policy.max_age_s):
+            _untimely.inc()
             return False
         limited = self._is_limited(connection, repeated=repeated)
         # A repetition beyond its rate, and a refusal beyond its own, get no answer.
         if limited and (repeated or not self._may_refuse(connection)):
+            _rate.inc()
             return False
         self._in_progress[connection.connection_id] += 1
         self._spawn(self._run(connection, event, repeated=repeated, limited=limited))
@@ -163,36 +176,44 @@ class Dispatcher:
     def _may_complain(self, connection: Connection) -> bool:
         return self._complaints.take(connection.connection_id, now=time.monotonic())
 
+    @traced("nwc.request", begins=True)
     async def _run(
         self, connection: Connection, event: Event, *, repeated: bool, limited: bool
     ) -> None:
         is_first = not self._handled[event.id]
         self._handled[event.id] += 1
+        bind_contextvars(request_id=event.id[:REQUEST_ID_CHARS])  # of this task and its own
+        began = time.monotonic()
         try:
             copy = _Copy(is_repeated=repeated, is_limited=limited, is_first=is_first)
-            await self._handle(connection, event, copy=copy)
+            method = await self._handle(connection, event, copy=copy)
+            request_meter(method).seconds.observe(time.monotonic() - began)
         except asyncio.CancelledError:
             raise
         except Exception:
             # The world failed outside a handler, the database for one: without a stored
             # answer there is nothing true to say, and a repeated request may still succeed.
+            _failed.inc()
             log.exception("request.failed", connection_id=connection.connection_id)
         finally:
             _less(self._in_progress, connection.connection_id)
             _less(self._handled, event.id)
 
-    async def _handle(self, connection: Connection, event: Event, *, copy: _Copy) -> None:
+    async def _handle(self, connection: Connection, event: Event, *, copy: _Copy) -> str:
+        """The method that it asked for, as far as that could be read."""
         try:
             encryption = _encryption(connection, event)
-            request = open_request(
-                event, self._keyring.channel(connection), encryption=encryption
-            )
+            request = _open(event, self._keyring.channel(connection), encryption=encryption)
         except RequestError as error:
             self._complain(connection, event, error=error)
-            return
+            return OTHER
         except BadEnvelope as error:
             self._complain(connection, event, error=RequestError(ErrorCode.OTHER, str(error)))
-            return
+            return OTHER
+        annotate(method=request.method, request_id=event.id[:REQUEST_ID_CHARS])
+        log.debug(
+            "request.opened", method=request.method, connection_id=connection.connection_id
+        )
         claim = _claim(connection, event, method=request.method, encryption=encryption)
         caller = Caller(connection, claim)
         method = METHODS.get(request.method)
@@ -203,6 +224,9 @@ class Dispatcher:
             await self._refuse_ended(caller, is_first=copy.is_first)
         elif mutates or not copy.is_repeated:
             await self._answer(caller, request, event=event)
+        else:
+            _repeated.inc()
+        return request.method
 
     async def _answer(self, caller: Caller, request: Request, *, event: Event) -> None:
         method = METHODS.get(request.method)
@@ -235,6 +259,7 @@ class Dispatcher:
         except RequestError as error:
             await self._refuse(caller, error)
 
+    @traced("nwc.method")
     async def _call(self, caller: Caller, method: Method, *, request: Request) -> Result | None:
         """Raises RequestError, INTERNAL for whatever went wrong inside, and AlreadyClaimed."""
         connection = caller.connection
@@ -307,6 +332,7 @@ class Dispatcher:
 
     def _reply(self, caller: Caller, payload: str) -> None:
         event = self._answers.seal(caller.connection, caller.claim, payload=payload)
+        request_meter(caller.claim.method).answered(outcome_of(payload))
         self._outbox.send(caller.connection, event)
 
     def _is_timely(self, event: Event, *, max_age_s: int) -> bool:

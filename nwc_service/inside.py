@@ -8,6 +8,7 @@ from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.failpoint import failpoint
 from nwc_service.holds import tell_accepted
 from nwc_service.keyring import Keyring
+from nwc_service.metrics.meters import payment_meter
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.record import Recorder, post, success_payload
@@ -146,6 +147,7 @@ class Inside:
         """And both notifications, in the transaction that books both sides."""
         now = payment.settled_at or self._clock()
         await requests.wait_for(tx, caller.claim.request_id, payment.payment_id)
+        tx.on_commit(lambda: payment_meter(payment).final(payment))
         failpoint("in_reserve")
         payload = success_payload(caller.claim.method, payment)
         answer = await self._answers.store(

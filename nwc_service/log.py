@@ -12,20 +12,33 @@ from structlog.typing import Processor
 REDACTED = "[redacted]"
 
 _SECRET_FIELDS = frozenset(
-    {"secret", "preimage", "invoice", "bolt11", "token", "uri", "admin_key", "invoice_key"}
-    | {"macaroon", "macaroon_hex"}
+    {"secret", "preimage", "own_preimage", "invoice", "bolt11", "token", "uri", "params"}
+    | {"admin_key", "invoice_key", "api_key", "master_key", "macaroon", "macaroon_hex", "rune"}
+    | {"password", "passphrase", "authorization", "cookie", "plaintext", "payload"}
 )
 _SECRET_TEXT = re.compile(
-    r"""(?ix)
+    r"""(?x)
+    (?i:
     nostr\+?walletconnect:\S+
     | ln(?:bcrt|bc|tbs|tb)[0-9][0-9a-z]{20,}
+    | ln(?:url|i)1[0-9a-z]{20,}  # what may be drawn upon, and BOLT12's invoices
     | nsec1[0-9a-z]{20,}
-    | bearer\s+\S+
+    | (?:bearer|basic)\s+[^\s"']{8,}
     | /ws/[^\s/]{16,}  # LNbits has a wallet's key in the address of its websocket
-    | (?:secret|preimage|token|authorization|macaroon|(?:api|admin|invoice)[-_]?key)
+    | (?<=://)[^\s/@:]*:[^\s/@]+(?=@)  # user and password
+    | (?:secret|preimage|token|authorization|macaroon|rune|(?:api|admin|invoice|master)[-_]?key)
       [\\"'=:\s]+(?:b["'])?[^\s"']{16,}
+    | pass(?:word|phrase|wd)[\w-]*[\\"']*\s*[=:][\\"'\s]*[^\s"',&}]+
+    | input_value=[\s\S]{0,200}?(?=,[ ]input_type=)  # pydantic shows what it cannot read
+    | (?<![0-9a-f])[0-9a-f]{67,}  # longer than any key, id or hash: a macaroon
+    )
+    # Runes, tokens and keys in base64: as long as no name, in upper and lower case and digits.
+    | (?<![\w+=-])(?=[\w+=-]*[A-Z])(?=[\w+=-]*[a-z])(?=[\w+=-]*[0-9])[\w+=-]{40,}
     """
 )
+
+# Most of what is logged: a word, an id, a hash, a time. No secret that is known looks like it.
+_is_plain = re.compile(r"[\w.-]{0,20}|[0-9a-f]{20,66}|[0-9T:.Z-]{20,30}", re.ASCII).fullmatch
 
 
 def configure(level: str) -> None:
@@ -51,7 +64,11 @@ def configure(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *named],
+            foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_logger_name,
+                *named,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
@@ -77,7 +94,7 @@ def _clean(value: object) -> Any:
         case None | bool() | int() | float():
             return value
         case str():
-            return _SECRET_TEXT.sub(REDACTED, value)
+            return value if _is_plain(value) else _SECRET_TEXT.sub(REDACTED, value)
         case Mapping():
             return _without_secrets(value)
         case list() | tuple() | set() | frozenset():

@@ -13,6 +13,7 @@ from dataclasses import replace
 import orjson
 import structlog
 
+from nwc_service import metrics
 from nwc_service.answers import Answers, Clock
 from nwc_service.directory import Directory
 from nwc_service.failpoint import failpoint
@@ -21,9 +22,13 @@ from nwc_service.nostr.event import Event, parse_event
 from nwc_service.store import outbox
 from nwc_service.store.database import Database
 from nwc_service.store.outbox import Outgoing
+from nwc_service.tracing import traced
 from nwc_service.wallet.units import ConnectionId
 
 log = structlog.get_logger()
+
+_published = metrics.OUTBOX_PUBLISHED.of()
+_abandoned = metrics.OUTBOX_ABANDONED.of()
 
 REDATE_AFTER_S = 45
 GIVE_UP_STORED_S = 24 * 3600
@@ -57,7 +62,8 @@ class Outbox:
         self._publish = publish
         self._spawn = spawn
         self._clock = clock
-        self._under_way: dict[str, ConnectionId] = {}
+        self._under_way: dict[str, int] = {}
+        """By event id, when each was stored."""
         self._per_connection: Counter[ConnectionId] = Counter()
 
     async def run(self) -> None:
@@ -106,7 +112,7 @@ class Outbox:
         for outgoing in stored:
             room = self._per_connection[outgoing.connection_id] < MAX_UNDER_WAY
             if room and outgoing.event_id not in self._under_way:
-                self._enter(outgoing)
+                self._enter(outgoing, stored_at=outgoing.created_at)
                 self._spawn(self._deliver(outgoing, is_sure=is_sure))
 
     def send(self, connection: Connection, event: Event) -> None:
@@ -119,6 +125,7 @@ class Outbox:
         if connection is not None:
             self._spawn(self._send(connection, event_of(outgoing)))
 
+    @traced("nwc.publish")
     async def _send(self, connection: Connection, event: Event) -> None:
         retry_s = FIRST_RETRY_S
         while not await self._publish(connection, event):
@@ -127,8 +134,13 @@ class Outbox:
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
-    def _enter(self, outgoing: Outgoing) -> None:
-        self._under_way[outgoing.event_id] = outgoing.connection_id
+    @property
+    def oldest_stored_at(self) -> int | None:
+        """Of those under way, however often they were dated anew since this start."""
+        return min(self._under_way.values(), default=None)
+
+    def _enter(self, outgoing: Outgoing, *, stored_at: int) -> None:
+        self._under_way[outgoing.event_id] = stored_at
         self._per_connection[outgoing.connection_id] += 1
 
     def _leave(self, outgoing: Outgoing) -> None:
@@ -143,7 +155,8 @@ class Outbox:
         if connection is None:
             self._leave(outgoing)
             return
-        give_up_at = outgoing.created_at + GIVE_UP_STORED_S
+        stored_at = outgoing.created_at
+        give_up_at = stored_at + GIVE_UP_STORED_S
         retry_s = FIRST_RETRY_S
         while True:
             left: Outgoing | None = outgoing
@@ -161,13 +174,14 @@ class Outbox:
                 return
             is_sure = False
             outgoing = left
-            self._enter(outgoing)
+            self._enter(outgoing, stored_at=stored_at)
             await asyncio.sleep(retry_s)
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     async def _is_open(self, outgoing: Outgoing) -> bool:
         return await self._db.read(lambda tx: outbox.is_open(tx, outgoing.event_id))
 
+    @traced("nwc.publish")
     async def _attempt(
         self, connection: Connection, outgoing: Outgoing, *, give_up_at: int
     ) -> Outgoing | None:
@@ -179,6 +193,7 @@ class Outbox:
                 lambda tx: outbox.mark_published(tx, outgoing.event_id, now=self._clock())
             )
             failpoint("after_mark")
+            _published.inc()
             return None
         if self._clock() > give_up_at:
             await self._abandon(outgoing)
@@ -207,6 +222,7 @@ class Outbox:
         await self._db.write(
             lambda tx: outbox.abandon(tx, outgoing.event_id, now=self._clock())
         )
+        _abandoned.inc()
 
 
 def event_of(outgoing: Outgoing) -> Event:

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from nwc_service.answers import Clock
 from nwc_service.backend import (
@@ -155,6 +156,7 @@ class Reconciler:
         return True
 
     async def _look_up(self, payment: Payment) -> None:
+        bind_contextvars(payment_id=payment.payment_id)  # in a task of its own
         if payment.state is PaymentState.RESERVED:
             self._spender.resume(payment)
             return

@@ -1,13 +1,15 @@
 """TX-C: what becomes of a payment, booked with its answer, its notifications and its alarms."""
 
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
-from nwc_service import limits
+from nwc_service import limits, metrics
 from nwc_service.answers import Answers, Clock
 from nwc_service.failpoint import failpoint
 from nwc_service.guard import is_distrusted, stop
+from nwc_service.metrics.meters import payment_meter
 from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.nip47.kinds import NotificationType
@@ -17,6 +19,7 @@ from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.nodes import Stops
 from nwc_service.store.outbox import Outgoing
+from nwc_service.tracing import traced
 from nwc_service.wallet.errors import ErrorCode, NotFound, Refused, RequestError
 from nwc_service.wallet.ledger import Entry, EntryKind
 from nwc_service.wallet.outcome import (
@@ -41,6 +44,8 @@ from nwc_service.wallet.units import BackendName, PaymentId
 
 log = structlog.get_logger()
 
+_losses_msat = metrics.LOSSES_MSAT.of()
+
 STUCK_ALARMS = ("payment_stuck", "node_forgot_payment", "backend_missing")
 """Raised by the reconciler about payments that stay open; over when they are final."""
 
@@ -54,6 +59,7 @@ class Recorder:
         self._outbox = outbox
         self._clock = clock
 
+    @traced("nwc.tx_c")
     async def record(self, payment_id: PaymentId, outcome: Outcome) -> None:
         """TX-C. Repeating it is harmless: a final payment never changes."""
         failpoint("before_record")
@@ -165,6 +171,7 @@ class Recorder:
         if after.state in LIVE_STATES:
             return []
         log.info("payment.final", payment_id=after.payment_id, state=after.state)
+        tx.on_commit(partial(payment_meter(after).final, after))
         for kind in STUCK_ALARMS:
             await alarms.clear(tx, kind, subject=after.payment_id)
         # The budget before the account, as in TX-A: one order of locks.
@@ -210,6 +217,7 @@ class Recorder:
         """A backend that costs money is paused: what it did once it would do again."""
         now, amount_msat = self._clock(), entry.amount_msat
         log.error("alarm", kind=kind, payment_id=payment.payment_id, amount_msat=amount_msat)
+        tx.on_commit(partial(_losses_msat.inc, amount_msat))
         await alarms.raise_alarm(
             tx,
             kind,

@@ -1,12 +1,13 @@
 """The relays of every connection: the service's own, or those that it names."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from nwc_service.embedded import EmbeddedRelay
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event
 from nwc_service.relay.pool import RelayPool
+from nwc_service.relay.relay import Relay
 
 PATIENCE_S = 1.5
 """How long a relay that is not connected may delay what is to be on all of them."""
@@ -114,6 +115,15 @@ class Relays:
 
     def uses(self, connection: Connection, relay_url: str) -> bool:
         return relay_url in self.outside(connection)
+
+    @property
+    def embedded(self) -> EmbeddedRelay | None:
+        return self._embedded
+
+    @property
+    def reached(self) -> Iterator[Relay]:
+        """By a socket."""
+        return iter(self._pool)
 
     @property
     def is_ready(self) -> bool:

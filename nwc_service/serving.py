@@ -10,7 +10,7 @@ from pathlib import Path
 
 import segno
 
-from nwc_service import datadir, log
+from nwc_service import datadir, log, tracing
 from nwc_service.app import Service, StartError, running
 from nwc_service.config import Settings, default_data_dir
 from nwc_service.connections import Wish
@@ -30,9 +30,16 @@ def serve(
     """Serve until SIGINT or SIGTERM. The one line that says why it could not, else None."""
     log.configure(settings.log.level)
     try:
-        asyncio.run(
-            _serve(settings, config=config, restored=restored, welcome=welcome, as_json=as_json)
-        )
+        with tracing.exporting():
+            asyncio.run(
+                _serve(
+                    settings,
+                    config=config,
+                    restored=restored,
+                    welcome=welcome,
+                    as_json=as_json,
+                )
+            )
     except StartError as error:
         return str(error)
     return None

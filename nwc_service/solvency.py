@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import structlog
 
 from nwc_service.answers import Clock
-from nwc_service.backend import BackendUnavailable, LightningBackend
+from nwc_service.backend import BackendUnavailable, Balance, LightningBackend
 from nwc_service.store import alarms, ledger, nodes, payments
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.nodes import READING_LASTS_S
@@ -40,6 +40,10 @@ class Solvency:
         self._required_percent = required_percent
         self._clock = clock
         self._covered_at: int | None = None
+        self.balances: dict[BackendName, Balance] = {}
+        """What each backend said last; one that does not answer is missing."""
+        self.judged_msat: tuple[int, int] | None = None
+        """What was owed and what backed it, when that was judged last."""
 
     @property
     def is_covered(self) -> bool:
@@ -84,6 +88,7 @@ class Solvency:
             owed = min(owed_at_most_msat, await owed_msat(tx))
             readings = await nodes.readings_msat(tx, since=now - READING_LASTS_S)
             backed_msat = sum(readings.get(name, 0) for name in self._backends)
+            self.judged_msat = owed, backed_msat
             if self.covers(owed, backed_msat):
                 if await alarms.clear(tx, ALARM, subject=SUBJECT):
                     log.warning("solvency.covered", owed_msat=owed, backed_msat=backed_msat)
@@ -98,12 +103,14 @@ class Solvency:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 balance = await self._backends[name].balance()
+            self.balances[name] = balance
             return name, Msat(min(max(balance.spendable_msat, 0), MAX_MSAT))
         except (BackendUnavailable, TimeoutError):
-            return None
+            self.balances.pop(name, None)
         except Exception:
+            self.balances.pop(name, None)
             log.exception("backend.broken", backend=name)
-            return None
+        return None
 
 
 async def owed_msat(tx: Tx) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from nwc_service import limits
 from nwc_service.answers import Answers, Caller, Clock
@@ -25,6 +26,7 @@ from nwc_service.failpoint import failpoint
 from nwc_service.guard import Guard
 from nwc_service.inside import HASH_IN_USE, Inside, insert
 from nwc_service.keyring import Keyring
+from nwc_service.metrics.meters import payment_meter
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.record import Recorder, post, success_payload
 from nwc_service.solvency import Solvency
@@ -32,6 +34,7 @@ from nwc_service.store import connections, ledger, nodes, payments, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
+from nwc_service.tracing import annotate, traced
 from nwc_service.wallet import keysend
 from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
 from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
@@ -122,11 +125,20 @@ class Spender:
         self.active: dict[PaymentId, float] = {}
         """Payments that a task of this process is sending now, and since when."""
 
+    @traced("nwc.tx_a")
     async def spend(self, caller: Caller, payment: Payment) -> None:
         """Pay for the caller; the answer comes through the outbox, however late.
 
         A payment without a backend may only be settled inside the ledger. Raises, with nothing
         changed, RequestError when refused, AlreadyClaimed, and NodeNotAsked.
+        """
+        with bound_contextvars(payment_id=payment.payment_id):
+            await self._spend(caller, payment)
+
+    async def _spend(self, caller: Caller, payment: Payment) -> None:
+        """What is logged from here on names the payment, on whatever thread it is logged.
+
+        Raises as `spend`.
         """
         step = await self._db.write(lambda tx: self._reserve(tx, caller, payment=payment))
         failpoint("after_reserve")
@@ -241,16 +253,21 @@ class Spender:
             self._spawn(self._send(payment))
 
     async def _send(self, payment: Payment) -> None:
+        bind_contextvars(payment_id=payment.payment_id)  # in a task of its own
+        log.debug("payment.sending", backend=payment.backend)
         try:
             dispatched = await self._dispatch(payment)
             if dispatched is not None:
                 failpoint("after_dispatch")
+                began = time.monotonic()
                 outcome = await self._pay(dispatched)
+                payment_meter(payment).sent(outcome, seconds=time.monotonic() - began)
                 await self.recorder.record(payment.payment_id, outcome)
         finally:
             # Whatever happened, the row tells the reconciler what is left to do.
             del self.active[payment.payment_id]
 
+    @traced("nwc.tx_b")
     async def _dispatch(self, payment: Payment) -> Payment | None:
         """None when another has dispatched or released it, or it is too late to send it."""
         now = self._clock()
@@ -302,7 +319,9 @@ class Spender:
             or payment.backend not in self._backends
         )
 
+    @traced("nwc.send")
     async def _pay(self, payment: Payment) -> Outcome:
+        annotate(payment_id=payment.payment_id, kind=payment.kind)
         backend = self._backends[payment.backend or BackendName("")]
         try:
             outcome = await backend.pay(_order(payment, self.policy.payment_timeout_s))

@@ -18,7 +18,13 @@ from tests.clients.raw import ConnectionUri
 SECRET = "5ec4e7" * 10 + "abcd"
 PREIMAGE = "9e1a9e" * 10 + "abcd"
 TOKEN = "t0ken-CANARY_abcdefghijklmnopqrstuvwxyz0123"
+RUNE = "KUhZzNlECC7pYsz3QVbF1TqjIUYi3oyESTI7n60hLMs9MCZtZXRob2Q="
+BASIC = "OmM0bmFyeS1wYXNzd29yZA=="
+PASSWORD = "c4nary"
+MACAROON = "0201036c6e6402f801030a10" + "3c" * 90
+LNURL = "lnurl1dp68gurn8ghj7um9wfmxjcm99e3k7mf0v9cxj0m385ekvcenxc6r2c35"
 HASH = "ab" * 32
+NODE_KEY = "02" + HASH
 
 INVOICE = (
     "lnbcrt1u1p4sv9cusp5cyg9z7zx632zdf636vvwkl29c969lhunvyr2a0t9dn2rmvtkjt4qpp5dlekjm5fgwqhj"
@@ -84,6 +90,26 @@ LEAKS = [
     ),
     pytest.param(f"token={TOKEN}", TOKEN, id="a-named-token"),
     pytest.param(f"admin_key='{TOKEN}'", TOKEN, id="a-named-admin-key"),
+    pytest.param(f"401 for {TOKEN}", TOKEN, id="a-token-without-a-name"),
+    pytest.param(f"Rune: {RUNE}", RUNE, id="a-rune"),
+    pytest.param(f"{{'message': 'Not authorized: {RUNE}'}}", RUNE, id="a-rune-in-a-reply"),
+    pytest.param(RUNE.rstrip("="), RUNE.rstrip("="), id="a-rune-without-its-padding"),
+    pytest.param(f"Authorization: Basic {BASIC}", BASIC, id="basic-authorization"),
+    pytest.param(f"'authorization', b'basic {BASIC}'", BASIC, id="basic-in-lower-case"),
+    pytest.param(f"http-password={PASSWORD}", PASSWORD, id="a-password"),
+    pytest.param(f'{{"password": "{PASSWORD}"}}', PASSWORD, id="a-password-in-json"),
+    pytest.param(f"http://:{PASSWORD}@127.0.0.1:9740/x", PASSWORD, id="a-password-in-a-url"),
+    pytest.param(f"wss://me:{PASSWORD}@relay.example", PASSWORD, id="a-user-in-a-url"),
+    pytest.param(f"Grpc-Metadata-macaroon: {MACAROON}", MACAROON, id="a-macaroon"),
+    pytest.param(f"permission denied: {MACAROON}", MACAROON, id="a-macaroon-without-a-name"),
+    pytest.param(f"r_preimage: '{PREIMAGE}'", PREIMAGE, id="a-preimage-of-lnd"),
+    pytest.param(f"master_key={SECRET}", SECRET, id="a-master-key"),
+    pytest.param(LNURL, LNURL, id="an-lnurl"),
+    pytest.param(
+        f"[type=int_type, input_value={{'a': 'b {PASSWORD}'}}, input_type=dict]",
+        PASSWORD,
+        id="what-pydantic-could-not-read",
+    ),
     pytest.param(
         f"https://host/api/v1/ws/{TOKEN}?api-key={TOKEN}#x", f"={TOKEN}", id="a-query"
     ),
@@ -113,7 +139,10 @@ def test_a_secret_in_a_traceback_is_not_seen(text: str, canary: str, logged: Any
 
 @pytest.mark.parametrize(
     "field",
-    ["secret", "preimage", "invoice", "bolt11", "token", "uri", "admin_key", "invoice_key"],
+    [
+        *("secret", "preimage", "invoice", "bolt11", "token", "uri", "admin_key"),
+        *("invoice_key", "own_preimage", "rune", "password", "authorization", "params"),
+    ],
 )
 @pytest.mark.parametrize(
     "wrap",
@@ -221,6 +250,13 @@ def test_a_line_is_one_json_object_where_there_is_no_terminal(logged: Any) -> No
         "10 ln1 lnbc",
         "npub1qqqqqq",
         "token is missing",
+        "a valid bearer token is required",
+        "the password is not that of phoenixd",
+        "no rune was given",
+        NODE_KEY,
+        "/usr/lib/python3.11/site-packages/websockets/asyncio/client.py",
+        "tests.backends.test_cln_rune.ARuneThatIsLongButHasNoFigureInItAtAll",
+        "wss://relay.example:4848/path",
     ],
 )
 def test_what_is_no_secret_is_seen(harmless: str, logged: Any) -> None:

@@ -21,6 +21,8 @@ from nwc_service.store.database import Database
 log = structlog.get_logger()
 
 PREFIX = "/api/v1"
+METRICS = "/metrics"
+"""The one route that is not below the prefix."""
 OWNER_NAME = "owner"
 USE_IS_NOTED_EVERY_S = 3600
 
@@ -60,6 +62,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST", "/alarms/clear"): Role.OPERATOR,
     ("GET", "/decisions"): Role.READ_ONLY,
     ("GET", "/audit"): Role.READ_ONLY,
+    ("GET", METRICS): Role.READ_ONLY,
     ("GET", "/tokens"): Role.OWNER,
     ("POST", "/tokens"): Role.OWNER,
     ("POST", "/tokens/{name}/revoke"): Role.OWNER,

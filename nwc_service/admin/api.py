@@ -10,6 +10,7 @@ from nwc_service.admin import (
     connections,
     health,
     links,
+    metrics,
     payments,
     problems,
     suspense,
@@ -27,8 +28,12 @@ def build(state: State, *, token: str) -> FastAPI:
     problems.add_handlers(app)
     health.add_routes(app, state)
     door = Door(state.db, owner_token=token, clock=state.clock)
-    api = APIRouter(prefix=PREFIX, dependencies=[Depends(admission(door))])
+    admitted = [Depends(admission(door))]
+    api = APIRouter(prefix=PREFIX, dependencies=admitted)
     for noun in NOUNS:
         noun.add_routes(api, state)
-    app.include_router(api)
+    scraped = APIRouter(dependencies=admitted)
+    metrics.add_routes(scraped)
+    for router in (api, scraped):
+        app.include_router(router)
     return app

@@ -13,6 +13,7 @@ import uvicorn
 from nwc_service import datadir
 from nwc_service.admin.api import build
 from nwc_service.admin.state import State
+from nwc_service.request_ids import RequestIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ async def open_admin(
     bound_port = int(listener.getsockname()[1])
     app = build(state, token=datadir.admin_token(data_dir))
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        RequestIds(app),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -64,14 +64,14 @@ def of_problem(subject: str, gone: BackendUnavailable) -> Finding:
     return Finding(subject, gone.problem or "no usable answer", gone.remedy or SEE_ITS_LOG)
 
 
-def of_clock(date: str, *, now: float) -> Sequence[Finding]:
+def of_clock(date: str, *, now: float, whose: str = "the node's") -> Sequence[Finding]:
     """From the header `Date` of an answer; nothing where there is none."""
     try:
         skew_s = round(parsedate_to_datetime(date).timestamp() - now)
     except ValueError:
         return []
     if abs(skew_s) <= MAX_CLOCK_SKEW_S:
-        return [Finding("clock", "this machine's and the node's agree")]
+        return [Finding("clock", f"this machine's and {whose} agree")]
     where = "ahead of" if skew_s > 0 else "behind"
-    says = f"the node's is {abs(skew_s)} s {where} this machine's"
+    says = f"{whose} is {abs(skew_s)} s {where} this machine's"
     return [Finding("clock", says, "set both from the network (NTP)")]

@@ -9,6 +9,7 @@ from nwc_service.cli import (
     backend,
     connection,
     decision,
+    doctor,
     payment,
     sandbox,
     service,
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
+app.command("doctor")(doctor.doctor)
 app.add_typer(account.app, name="account")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")

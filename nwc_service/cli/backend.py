@@ -73,11 +73,11 @@ def check(
     """
     with failing_in_one_line():
         chosen = load_settings(file=config, data_dir=data_dir) if config else settings(data_dir)
-        found = asyncio.run(_findings(_made(name, chosen)))
+        found = asyncio.run(findings_of(made(name, chosen)))
     if as_json:
         print(json.dumps([asdict(finding) for finding in found]))
     else:
-        _show_findings(found)
+        show_findings(found)
     if any(finding.remedy is not None for finding in found):
         raise typer.Exit(1)
 
@@ -127,7 +127,7 @@ def _configured(data_dir: DataDir) -> BackendTypes:
     return {BackendName(name): configured.type for name, configured in backends.items()}
 
 
-def _made(name: str, chosen: Settings) -> LightningBackend:
+def made(name: str, chosen: Settings) -> LightningBackend:
     """Raises Failure."""
     configured = chosen.backends.get(name)
     if configured is None:
@@ -140,7 +140,7 @@ def _made(name: str, chosen: Settings) -> LightningBackend:
         raise Failure(f"backends.{name}: {wrong}") from None
 
 
-async def _findings(backend: LightningBackend) -> Sequence[Finding]:
+async def findings_of(backend: LightningBackend) -> Sequence[Finding]:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return await backend.check()
@@ -151,7 +151,7 @@ async def _findings(backend: LightningBackend) -> Sequence[Finding]:
         await backend.close()
 
 
-def _show_findings(found: Sequence[Finding]) -> None:
+def show_findings(found: Sequence[Finding]) -> None:
     width = max((len(finding.subject) for finding in found), default=0)
     for finding in found:
         word = "ok   " if finding.remedy is None else "wrong"

@@ -72,11 +72,16 @@ def failing_in_one_line() -> Iterator[None]:
 
 def settings(data_dir: Path | None) -> Settings:
     """As the service last ran on this data directory, unless the environment says otherwise."""
+    return load_settings(file=config_file(data_dir), data_dir=data_dir)
+
+
+def config_file(data_dir: Path | None) -> Path | None:
+    """That of the service's last run, unless the environment names another."""
     file = os.environ.get("NWC_CONFIG")
     if file is None:
         left = datadir.served(data_dir or default_data_dir(os.environ)).get("config")
         file = left if left and Path(left).exists() else None
-    return load_settings(file=Path(file) if file else None, data_dir=data_dir)
+    return Path(file) if file else None
 
 
 def _database_path(data_dir: Path | None) -> Path:

@@ -14,7 +14,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from nwc_service import __version__
+from nwc_service import __version__, metrics
 from nwc_service.embedded.auth import host_of
 from nwc_service.embedded.hub import Hub
 from nwc_service.embedded.limits import RelayLimits, Strangers
@@ -32,6 +32,8 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 NIP_11_TYPE = "application/nostr+json"
 
 log = structlog.get_logger()
+
+_sockets = metrics.EMBEDDED_SOCKETS.of()
 
 
 class EmbeddedRelay:
@@ -149,6 +151,7 @@ class _Listener:
             clock=time.monotonic,
         )
         self._roster.begin(socket, session)
+        _sockets.inc()
         try:
             await outlet.reply(session.greeting())
             await _converse(socket, session, outlet=outlet)
@@ -157,6 +160,7 @@ class _Listener:
         except Exception:  # one client's session must not be silent about a bug of ours
             log.exception("embedded_relay.session_failed")
         finally:
+            _sockets.inc(-1)
             session.close()
 
     def _hosts_of(self, socket: ServerConnection) -> frozenset[str]:

@@ -10,6 +10,7 @@ from nwc_service.embedded.hub import KIND_INFO, Hub, asks_for_private, parties
 from nwc_service.embedded.limits import TokenBucket
 from nwc_service.embedded.refused import RefusedError
 from nwc_service.embedded.subscriptions import Subscription
+from nwc_service.metrics.meters import count_refusal
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter, InvalidFilter, parse_filter
 
@@ -22,6 +23,8 @@ CHARS_PER_TOKEN = 4_096
 STEPS_PER_TOKEN = 20  # a value of a filter, or a stored event looked at
 
 EVENT_ID_CHARS = 64
+
+NOT_NIP_01 = "invalid: not a NIP-01 message in a text frame"
 
 
 class Session:
@@ -95,8 +98,8 @@ class Session:
             case ["AUTH", dict(raw)] if _has_id(raw):
                 yield self._auth(raw)
             case _:
-                self._refused()
-                yield _frame("NOTICE", "invalid: not a NIP-01 message in a text frame")
+                self._refused(NOT_NIP_01)
+                yield _frame("NOTICE", NOT_NIP_01)
 
     def close(self) -> None:
         for name in list(self._subscriptions):
@@ -107,7 +110,7 @@ class Session:
         if verdict.is_proof:
             self._proved()
         elif not verdict.accepted:
-            self._refused()
+            self._refused(verdict.message)
         return _frame("OK", raw["id"], verdict.accepted, verdict.message)
 
     def _auth(self, raw: dict[str, object]) -> str:
@@ -118,7 +121,7 @@ class Session:
             )
             self._add_key(key)
         except RefusedError as refused:
-            self._refused()
+            self._refused(str(refused))
             return _frame("OK", raw["id"], False, str(refused))
         return _frame("OK", raw["id"], True, "")
 
@@ -132,7 +135,8 @@ class Session:
     def _proved(self) -> None:
         self.is_trusted = self.has_proof = True
 
-    def _refused(self) -> None:
+    def _refused(self, message: str) -> None:
+        count_refusal(message)
         self._bucket.take(REFUSAL_TOKENS)
         if self.is_trusted:
             self.is_trusted = False
@@ -149,7 +153,7 @@ class Session:
             filters = self._filters(raw_filters)
             self._subscribe(name, filters)
         except RefusedError as refused:
-            self._refused()
+            self._refused(str(refused))
             yield _frame("CLOSED", name, str(refused))
             return
         found = self._hub.find(filters, may_read=self._may_read)

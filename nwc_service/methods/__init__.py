@@ -9,6 +9,7 @@ from importlib import import_module
 from nwc_service.backend import Cap
 from nwc_service.methods import get_info
 from nwc_service.methods.method import Method, Preset
+from nwc_service.metrics.meters import know_methods
 
 
 def _method(name: str) -> Method:
@@ -41,6 +42,7 @@ METHODS: dict[str, Method] = {
         "create_connection",
     )
 }
+know_methods(METHODS)
 
 
 def announced(scopes: Iterable[str], caps: Cap) -> list[str]:

@@ -50,9 +50,10 @@ class Preset(IntEnum):
     ALL = 4
 
 
-class Params(BaseModel):
+class Params(BaseModel, hide_input_in_errors=True):
     """Parameters as they enter: exact types; unknown keys, which clients add, are ignored, and
-    so is an optional text that is empty, since some clients send every key."""
+    so is an optional text that is empty, since some clients send every key. What a client
+    wrote is in no traceback, whatever else fails with it."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 

@@ -20,6 +20,7 @@ MAX_FUTURE_S = 900
 """Relays such as strfry refuse events dated further ahead than this."""
 
 # Every response repeats the method's name, so it must be short and something that can be sent.
+_ERROR, _CODE = ',"error":', '{"code":"'
 _is_method_name = re.compile(r"[!-~]{1,64}").fullmatch
 
 
@@ -151,6 +152,16 @@ def error_payload(method: str, error: RequestError) -> str:
     """Without a `result` key: Dart NDK throws on a literal null there."""
     refusal = {"code": error.code.value, "message": error.message}
     return orjson.dumps({"result_type": method, "error": refusal}).decode()
+
+
+def outcome_of(payload: str) -> str | None:
+    """The code, of what `error_payload` made; None of what `result_payload` made."""
+    # In both the first `,"error":` is the key: in a name of a method quotes are escaped.
+    at = payload.index(_ERROR) + len(_ERROR)
+    if not payload.startswith(_CODE, at):
+        return None
+    start = at + len(_CODE)
+    return payload[start : payload.index('"', start)]
 
 
 def notification_payload(kind: str, body: Mapping[str, object]) -> str:

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from structlog.contextvars import clear_contextvars
 from websockets.asyncio import client
 from websockets.exceptions import WebSocketException
 
 from nwc_service.config import LONGEST_EXPIRATION_S
+from nwc_service.metrics.instruments import Counter
+from nwc_service.metrics.meters import OTHER, RelayMeter, relay_meter
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
 from nwc_service.nostr.keys import Keypair
 from nwc_service.nostr.relay_session import OkReceived
 from nwc_service.relay.backoff import RANDOM, Backoff, Jitter
-from nwc_service.relay.link import Link, Terms, lost
+from nwc_service.relay.link import LOST, Link, Terms, lost
 
 __all__ = ["PublishResult", "RelayConnection"]
 
@@ -86,6 +89,7 @@ class RelayConnection:
         route: Callable[[], Awaitable[str | None]] = anywhere,
         keeps_up: bool = True,
         public_url: str | None = None,
+        meter: RelayMeter | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -93,11 +97,13 @@ class RelayConnection:
     ) -> None:
         self.url = url
         self._on_open = on_open
+        self._meter = meter or relay_meter(OTHER)
         self._terms = Terms(
             url=url,
             public_url=public_url or url,
             subscriptions=subscriptions,
             on_event=on_event,
+            events=self._meter.events,
             on_open=self._opened,
             auth_keys=auth_keys,
             since=self._since if keeps_up else lambda: None,
@@ -128,7 +134,8 @@ class RelayConnection:
             await self._link.until_subscribed()
 
     async def run(self) -> None:
-        """For ever, whatever goes wrong."""
+        """For ever, whatever goes wrong; in a task of its own."""
+        clear_contextvars()  # whatever request brought it about ends long before
         backoff = Backoff(jitter=self._terms.jitter)
         while True:
             started_at = self._terms.clock()
@@ -150,9 +157,17 @@ class RelayConnection:
             async with asyncio.timeout(timeout_s):
                 ok = await self._publish(event)
         except TimeoutError:
+            self._meter.unanswered.inc()
             return PublishResult(False, "error: no answer in time")
         # NIP-01: a duplicate is an event that the relay has.
-        return PublishResult(ok.accepted or ok.message.startswith("duplicate:"), ok.message)
+        accepted = ok.accepted or ok.message.startswith("duplicate:")
+        self._counter(ok, accepted=accepted).inc()
+        return PublishResult(accepted, ok.message)
+
+    def _counter(self, ok: OkReceived, *, accepted: bool) -> Counter:
+        if accepted:
+            return self._meter.accepted
+        return self._meter.unanswered if ok.message == LOST else self._meter.refused
 
     async def _publish(self, event: Event) -> OkReceived:
         await self._is_open.wait()
@@ -160,6 +175,7 @@ class RelayConnection:
 
     def _opened(self) -> None:
         # Only now, so that the relay hears what is wanted before it hears what is published.
+        self._meter.connects.inc()
         self._is_open.set()
         self._on_open()
 

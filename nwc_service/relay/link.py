@@ -12,6 +12,7 @@ import structlog
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from nwc_service.metrics.instruments import Counter
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
 from nwc_service.nostr.keys import Keypair
@@ -27,9 +28,10 @@ from nwc_service.nostr.relay_session import (
 )
 from nwc_service.relay.backoff import Backoff, Jitter
 
-__all__ = ["Link", "Terms", "lost"]
+__all__ = ["LOST", "Link", "Terms", "lost"]
 
 AUTH_TIMEOUT_S = 10
+LOST = "error: the connection was lost"
 FRAMES_PER_TURN = 16  # how many frames are handled before the other tasks' turn
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class Terms:
     public_url: str
     subscriptions: Callable[[], Mapping[str, Sequence[Filter]]]
     on_event: Callable[[str, Mapping[str, object]], None]
+    events: Counter
     on_open: Callable[[], None]
     auth_keys: Callable[[], Sequence[Keypair]]
     since: Callable[[], int | None]
@@ -166,6 +169,7 @@ class Link:
     def _handle(self, message: RelayMessage) -> None:
         match message:
             case EventReceived(_, raw):
+                self._terms.events.inc()
                 self._call(lambda: self._terms.on_event(self._terms.url, raw))
             case OkReceived():
                 self._resolve(message)
@@ -332,4 +336,4 @@ def _without(left_out: AbstractSet[str], filters: Sequence[Filter]) -> tuple[Fil
 
 def lost(event_id: str) -> OkReceived:
     """What stands for an answer that can no longer come."""
-    return OkReceived(event_id, accepted=False, message="error: the connection was lost")
+    return OkReceived(event_id, accepted=False, message=LOST)

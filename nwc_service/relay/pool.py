@@ -6,10 +6,11 @@ burn a victim's event id or rate limit by forging its key (A28).
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from nwc_service.metrics.meters import dropped
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event, InvalidEvent, is_authentic, parse_event
 from nwc_service.nostr.keys import Keypair
@@ -27,6 +28,9 @@ SEEN_IDS = 100_000
 ECHO_S = 2
 """The same event comes from several relays within this time; later it is a repetition."""
 
+_foreign, _echo = map(dropped, ("foreign", "echo"))
+_suspect, _forged = map(dropped, ("suspect", "forged"))
+
 NOWHERE_PRIVATE = Outbound()
 NO_OTHER_NAMES: Mapping[str, str] = {}
 
@@ -43,7 +47,8 @@ class _Seen:
 class RelayPool:
     """`client_of` tells the client key of the connection that has a service key, or None;
     `keypair_of` gives the pair of a service key that is listened for, to authenticate with.
-    `rate` is of the forged events that are looked at per relay."""
+    `rate` is of the forged events that are looked at per relay. Of all metrics only those of
+    `named_urls` tell which relay it is."""
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class RelayPool:
         outbound: Outbound = NOWHERE_PRIVATE,
         kind_only_urls: Iterable[str] = (),
         public_urls: Mapping[str, str] = NO_OTHER_NAMES,
+        named_urls: Iterable[str] = (),
     ) -> None:
         self._client_of = client_of
         self._on_request = on_request
@@ -72,6 +78,7 @@ class RelayPool:
             outbound=outbound,
             kind_only_urls=frozenset(kind_only_urls),
             public_urls=public_urls,
+            named_urls=frozenset(named_urls),
         )
         self._deliveries = Deliveries(spawn=spawn, clock=clock)
         self._relays: dict[str, Relay] = {}
@@ -98,6 +105,9 @@ class RelayPool:
     def urls(self) -> tuple[str, ...]:
         return tuple(self._relays)
 
+    def __iter__(self) -> Iterator[Relay]:
+        return iter(tuple(self._relays.values()))
+
     @property
     def is_subscribed(self) -> bool:
         return any(relay.is_subscribed for relay in self._relays.values())
@@ -107,13 +117,19 @@ class RelayPool:
     def receive(self, relay_url: str, raw: Mapping[str, object]) -> None:
         """An event from a relay that nobody can trust to have checked anything."""
         author = self._claimed_author(raw)
-        if author is None or self._is_echo(raw.get("id")):
+        if author is None:
+            _foreign.inc()
+            return
+        if self._is_echo(raw.get("id")):
+            _echo.inc()
             return
         now = self._monotonic()
         if self._forgeries.is_suspect(relay_url, author, now=now):
+            _suspect.inc()
             return
         event = _authentic(raw)
         if event is None:
+            _forged.inc()
             self._forgeries.charge(relay_url, author, now=now)
         else:
             self.receive_verified(event)
@@ -125,6 +141,7 @@ class RelayPool:
         later is the first to be taken.
         """
         if self._is_echo(event.id):
+            _echo.inc()
             return self._seen[event.id].is_taken
         repeated = event.id in self._seen and self._seen[event.id].is_taken
         is_taken = self._on_request(event, repeated)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from nwc_service.metrics.meters import OTHER, relay_label, relay_meter
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event
 from nwc_service.nostr.filter import Filter
@@ -28,7 +29,8 @@ class RelayTerms:
     """What every relay is told. `on_event` gets its url and each event as it came; `on_open`
     its url whenever a socket is open. `kind_only_urls` are the relays that are asked for every
     request of all the world (kind 23194), not for those to our keys. `public_urls` are what
-    relays call themselves, where that is not the URL by which they are reached."""
+    relays call themselves, where that is not the URL by which they are reached; `named_urls`
+    are those that metrics may name."""
 
     keypair_of: Callable[[str], Keypair]
     on_event: Callable[[str, Mapping[str, object]], None]
@@ -38,6 +40,7 @@ class RelayTerms:
     outbound: Outbound
     kind_only_urls: frozenset[str]
     public_urls: Mapping[str, str]
+    named_urls: frozenset[str] = frozenset()
 
 
 class Relay:
@@ -46,6 +49,8 @@ class Relay:
     def __init__(self, url: str, terms: RelayTerms, *, is_checked: bool) -> None:
         self.url = url
         self.is_checked = is_checked
+        self.label = relay_label(url) if url in terms.named_urls else OTHER
+        """In metrics."""
         self._terms = terms
         self._is_kind_only = url in terms.kind_only_urls
         self._places: dict[str, int] = {}  # by key, in the order of their coming
@@ -97,6 +102,7 @@ class Relay:
             auth_keys=lambda: self._keypairs(self._share(index)),
             route=self._route,
             public_url=self._public_url,
+            meter=relay_meter(self.label),
             now=self._terms.clock,
         )
 

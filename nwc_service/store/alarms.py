@@ -26,6 +26,12 @@ async def clear(tx: Tx, kind: str, *, subject: str) -> bool:
     return row is not None
 
 
+async def counts(tx: Tx) -> dict[str, int]:
+    """How many stand, by kind."""
+    rows = await tx.all("SELECT kind, count(*) AS alarms FROM alarm GROUP BY kind")
+    return {row["kind"]: row["alarms"] for row in rows}
+
+
 _ALARM = "SELECT kind, subject, detail, raised_at FROM alarm"
 
 

@@ -29,6 +29,10 @@ class Tx(Protocol):
     async def run(self, sql: str, **values: Value) -> int:
         """How many rows were touched."""
 
+    def on_commit(self, call: Callable[[], object]) -> None:
+        """Call this once the work is durable, and never where it was undone. On any thread, so
+        it counts and does nothing else; it must not raise."""
+
 
 Work = Callable[[Tx], Awaitable[T]]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nwc_service import metrics
 from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.ledger import Entry, available, changes
 from nwc_service.wallet.units import (
@@ -12,6 +13,8 @@ from nwc_service.wallet.units import (
     Msat,
     PaymentId,
 )
+
+_accounts = metrics.ACCOUNTS.of()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ async def create_account(tx: Tx, account: Account) -> bool:
         keysend_id=account.keysend_id,
         backend=account.backend,
     )
+    if row is not None:
+        tx.on_commit(_accounts.inc)
     return row is not None
 
 
@@ -124,6 +129,12 @@ _ACCOUNT = (
     "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id"
     " FROM account"
 )
+
+
+async def account_count(tx: Tx) -> int:
+    """Looks at each of them."""
+    row = await tx.one("SELECT count(*) AS accounts FROM account")
+    return int(row["accounts"]) if row else 0
 
 
 async def account_named(tx: Tx, name: str) -> Account | None:
@@ -144,6 +155,12 @@ async def account_of_keysend(tx: Tx, keysend_id: str) -> Account | None:
 async def accounts(tx: Tx) -> list[Account]:
     rows = await tx.all(f"{_ACCOUNT} ORDER BY created_at, name")
     return [found for row in rows if (found := _account(row)) is not None]
+
+
+async def newest_at(tx: Tx) -> int | None:
+    """When the last entry was made."""
+    row = await tx.one("SELECT created_at FROM entry ORDER BY entry_id DESC LIMIT 1")
+    return row["created_at"] if row else None
 
 
 async def liabilities_msat(tx: Tx) -> Msat:

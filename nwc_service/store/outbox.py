@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.units import ConnectionId
 
+MANY = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -57,6 +59,16 @@ async def unpublished(tx: Tx, *, per_connection: int = 1000) -> list[Outgoing]:
         per_connection=per_connection,
     )
     return [_outgoing(row) for row in rows]
+
+
+async def waiting_count(tx: Tx) -> int:
+    """How many no relay has taken yet, up to MANY."""
+    row = await tx.one(
+        "SELECT count(*) AS waiting FROM (SELECT 1 FROM outbox"
+        " WHERE published_at IS NULL AND abandoned_at IS NULL LIMIT :many) AS first_ones",
+        many=MANY,
+    )
+    return int(row["waiting"]) if row else 0
 
 
 async def stored_since(tx: Tx, since: int) -> list[Outgoing]:

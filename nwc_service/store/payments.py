@@ -139,6 +139,15 @@ async def live_count(tx: Tx, *, account_id: AccountId | None = None) -> int:
     return int(row["live"]) if row else 0
 
 
+async def live_states(tx: Tx) -> dict[PaymentState, tuple[int, int | None]]:
+    """Of each state that is not final, how many there are and when the first was sent."""
+    rows = await tx.all(
+        "SELECT state, count(*) AS payments, min(dispatched_at) AS first FROM payment"
+        f" WHERE {_LIVE} GROUP BY state"
+    )
+    return {PaymentState(row["state"]): (row["payments"], row["first"]) for row in rows}
+
+
 async def in_doubt_msat(tx: Tx) -> Msat:
     """What is held for payments that may have left or not: neither owed nor spent for sure."""
     row = await tx.one(

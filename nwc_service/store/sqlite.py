@@ -8,13 +8,16 @@ keeps its own refusal.
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextvars import Context, copy_context
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar, cast
 
 import aiosqlite
 
+from nwc_service import metrics
 from nwc_service.store.database import (
     Row,
     StoreError,
@@ -40,7 +43,9 @@ TYPES = {
     " BEGIN SELECT RAISE(ABORT, 'entries are never deleted'); END",
 }
 
-_Job = tuple[Callable[[Tx], Any], "asyncio.Future[Any]"]
+_Job = tuple[Callable[[Tx], Any], "asyncio.Future[Any]", Context, float]
+"""What to run, who waits for it, in which context, and since when."""
+_commits = metrics.COMMITS.of()
 
 
 class SqliteTx:
@@ -48,6 +53,7 @@ class SqliteTx:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.calls: list[Callable[[], object]] = []
 
     async def one(self, sql: str, **values: Value) -> Row | None:
         return cast("Row | None", self._connection.execute(sql, values).fetchone())
@@ -57,6 +63,9 @@ class SqliteTx:
 
     async def run(self, sql: str, **values: Value) -> int:
         return self._connection.execute(sql, values).rowcount
+
+    def on_commit(self, call: Callable[[], object]) -> None:
+        self.calls.append(call)
 
 
 def run_inline(work: Coroutine[Any, Any, T]) -> T:
@@ -69,27 +78,49 @@ def run_inline(work: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a unit of work awaited something other than its own statements")
 
 
-def write_batch(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[Any]:
-    """Commit all of `works` together; the result of each, or the exception that undid it."""
+def write_batch(
+    connection: sqlite3.Connection,
+    works: list[Work[Any]],
+    *,
+    contexts: Sequence[Context] = (),
+) -> list[Any]:
+    """Commit all of `works` together; the result of each, or the exception that undid it.
+
+    What a work logs carries the ids that its own one of `contexts` has.
+    """
     tx = SqliteTx(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        results = [_in_savepoint(connection, tx, work) for work in works]
+        results = [
+            context.run(_in_savepoint, connection, tx, work)
+            for work, context in _paired(works, contexts)
+        ]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    _commits.inc()
+    for call in tx.calls:
+        call()
     return results
 
 
+def _paired(
+    works: list[Work[Any]], contexts: Sequence[Context]
+) -> Iterable[tuple[Work[Any], Context]]:
+    return zip(works, contexts or [copy_context()] * len(works), strict=True)
+
+
 def _in_savepoint(connection: sqlite3.Connection, tx: SqliteTx, work: Work[Any]) -> Any:
+    calls_before = len(tx.calls)
     connection.execute("SAVEPOINT work")
     try:
         result = run_inline(cast("Coroutine[Any, Any, Any]", work(tx)))
     except Exception as error:
         if not connection.in_transaction:
             raise  # a full disk, for one, undoes the whole transaction
+        del tx.calls[calls_before:]
         connection.execute("ROLLBACK TO work")
         connection.execute("RELEASE work")
         return error
@@ -97,12 +128,17 @@ def _in_savepoint(connection: sqlite3.Connection, tx: SqliteTx, work: Work[Any])
     return result
 
 
-def read_batch(connection: sqlite3.Connection, works: list[Work[Any]]) -> list[Any]:
-    """Run all of `works` on one snapshot."""
+def read_batch(
+    connection: sqlite3.Connection,
+    works: list[Work[Any]],
+    *,
+    contexts: Sequence[Context] = (),
+) -> list[Any]:
+    """Run all of `works` on one snapshot; `contexts` as in `write_batch`."""
     tx = SqliteTx(connection)
     connection.execute("BEGIN")
     try:
-        return [_read(tx, work) for work in works]
+        return [context.run(_read, tx, work) for work, context in _paired(works, contexts)]
     finally:
         connection.execute("ROLLBACK")
 
@@ -114,16 +150,29 @@ def _read(tx: SqliteTx, work: Work[Any]) -> Any:
         return error  # to whoever asked for it, and to nobody else in the batch
 
 
+class _Meter:
+    """Of one lane, under its name."""
+
+    def __init__(self, name: str) -> None:
+        self.size = metrics.BATCH_SIZE.of(name)
+        self.seconds = metrics.BATCH_SECONDS.of(name)
+        self.queue = metrics.QUEUE_SECONDS.of(name)
+        self.failures = metrics.DATABASE_FAILURES.of(name)
+
+
 class _Lane:
     """One connection, its thread, and those who wait for the next batch."""
 
     def __init__(
         self,
         connection: aiosqlite.Connection,
-        run_batch: Callable[[sqlite3.Connection, list[Work[Any]]], list[Any]],
+        run_batch: Callable[..., list[Any]],
+        *,
+        name: str,
     ) -> None:
         self._connection = connection
         self._run_batch = run_batch
+        self._meter = _Meter(name)
         self._waiting: list[_Job] = []
         self._wake = asyncio.Event()
         self._is_closed = False
@@ -133,13 +182,14 @@ class _Lane:
         if self._is_closed:
             raise StoreError("the database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, future))
+        self._waiting.append((work, future, copy_context(), perf_counter()))
         self._wake.set()
         return await future
 
     async def close(self) -> None:
         self._is_closed = True
-        await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
+        waiting = [future for _, future, _, _ in self._waiting]
+        await asyncio.gather(*waiting, return_exceptions=True)
         self._task.cancel()
         await asyncio.wait([self._task])
         await self._connection.close()
@@ -155,15 +205,21 @@ class _Lane:
                 del self._waiting[: len(jobs)]
 
     async def _run(self, jobs: list[_Job]) -> None:
-        works = [work for work, _ in jobs]
-        connection = self._connection
+        works = [work for work, _, _, _ in jobs]
+        contexts = [context for _, _, context, _ in jobs]
+        connection, meter = self._connection, self._meter
+        began = perf_counter()
+        meter.queue.observe(began - jobs[0][3])
+        meter.size.observe(len(jobs))
         try:
             results = await connection._execute(  # type: ignore[no-untyped-call]
-                self._run_batch, connection._conn, works
+                self._run_batch, connection._conn, works, contexts=contexts
             )
         except Exception as error:
+            meter.failures.inc()
             results = [error] * len(jobs)  # a commit that failed is everybody's
-        for (_, future), result in zip(jobs, results, strict=True):
+        meter.seconds.observe(perf_counter() - began)
+        for (_, future, _, _), result in zip(jobs, results, strict=True):
             if future.cancelled():
                 continue
             if isinstance(result, Exception):
@@ -203,9 +259,10 @@ async def open_sqlite(path: Path, *, read_only: bool) -> AsyncIterator[SqliteDat
     async with AsyncExitStack() as stack:
         writer = None
         if not read_only:
-            writer = _Lane(await _connect(path, mode="rwc"), write_batch)
+            writer = _Lane(await _connect(path, mode="rwc"), write_batch, name="write")
             stack.push_async_callback(writer.close)
-        reader = _Lane(await _connect(path, mode="ro" if read_only else "rw"), read_batch)
+        connection = await _connect(path, mode="ro" if read_only else "rw")
+        reader = _Lane(connection, read_batch, name="books" if read_only else "read")
         stack.push_async_callback(reader.close)
         database = SqliteDatabase(writer, reader)
         if read_only:
