@@ -190,7 +190,8 @@ async def test_an_invoice_survives_a_kill_at_every_point_and_so_does_its_payment
     made = answer["result"]
 
     async def pay_from_outside() -> Answers:
-        with suppress(httpx.TransportError):
+        # In a later life it may have been paid in an earlier one, and be credited meanwhile.
+        with suppress(httpx.TransportError, httpx.HTTPStatusError):
             await service.sandbox("pay", invoice=made["invoice"])
         await service.wait()
         return {}
