@@ -2,17 +2,17 @@
 
 import asyncio
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
-from fastapi import APIRouter
-from pydantic import Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service import views
 from nwc_service.admin.access import Caller
 from nwc_service.admin.state import Body, State
 from nwc_service.backend import BackendUnavailable, LightningBackend, ref_to
-from nwc_service.views import View
+from nwc_service.views import PaymentFilter, View
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.outcome import Failed, FailReason, NotSent, Outcome, Settled
 from nwc_service.wallet.payment import Payment, proves
@@ -31,6 +31,18 @@ class Resolution(Body):
     fee_msat: Annotated[int, Field(ge=0, le=MAX_MSAT)] | None = None
 
 
+class PaymentQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    account: str | None = None
+    connection_id: str | None = None
+    direction: Literal["incoming", "outgoing"] | None = None
+    since: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    until: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=views.MAX_PAGE)] = 100
+
+
 def add_routes(api: APIRouter, state: State) -> None:
     async def view(name: str) -> View:
         return await state.books.read(lambda tx: views.payment(tx, name, now=state.clock()))
@@ -42,9 +54,15 @@ def add_routes(api: APIRouter, state: State) -> None:
         return found
 
     @api.get("/payments")
-    async def list_payments(account: str | None = None) -> list[View]:
+    async def list_payments(
+        wanted: Annotated[PaymentQuery, Query()],
+    ) -> View:
+        """A page, newest first; `next_cursor` is null at the end."""
+        chosen = PaymentFilter(**wanted.model_dump(exclude={"cursor", "limit"}))
         return await state.books.read(
-            lambda tx: views.payment_list(tx, account_name=account, now=state.clock())
+            lambda tx: views.payment_page(
+                tx, wanted=chosen, cursor=wanted.cursor, limit=wanted.limit, now=state.clock()
+            )
         )
 
     @api.get("/payments/{name}")

@@ -40,6 +40,9 @@ DataDir = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+Query = Mapping[str, str | int]
+"""What is asked for beside the path, as the API has it."""
+
 REQUEST_TIMEOUT_S = 60.0
 MAX_WIDTH = 1000
 EXPECTED = (Refused, ConfigError, StoreError, BadRequest, Unsupported)
@@ -96,10 +99,10 @@ def look(
     path: Sequence[str],
     work: Work[T],
     *,
-    account: str | None = None,
+    query: Query | None = None,
 ) -> T:
     """What one snapshot shows; see `inspect`."""
-    return inspect(data_dir, path, lambda database: database.read(work), account=account)
+    return inspect(data_dir, path, lambda database: database.read(work), query=query)
 
 
 def inspect(
@@ -107,12 +110,12 @@ def inspect(
     path: Sequence[str],
     work: Callable[[Database], Awaitable[T]],
     *,
-    account: str | None = None,
+    query: Query | None = None,
 ) -> T:
     """Read the database itself, so that it works while the service is down; or ask the service
     that `NWC_ADMIN_URL` names, whose database may be elsewhere."""
     if os.environ.get("NWC_ADMIN_URL"):
-        found: T = call(data_dir, "GET", path, query={"account": account} if account else None)
+        found: T = call(data_dir, "GET", path, query=query)
         return found
 
     async def run() -> T:
@@ -129,7 +132,7 @@ def call(
     path: Sequence[str],
     body: Mapping[str, object] | None = None,
     *,
-    query: Mapping[str, str] | None = None,
+    query: Query | None = None,
 ) -> Any:
     """Ask the running service through its admin API; the JSON of its answer."""
     with failing_in_one_line():
@@ -151,7 +154,7 @@ def _request(
     *,
     path: Sequence[str],
     body: Mapping[str, object] | None = None,
-    query: Mapping[str, str] | None = None,
+    query: Query | None = None,
 ) -> Any:
     """Raises Failure."""
     url, token = _admin(settings(data_dir).data_dir)

@@ -119,7 +119,9 @@ def list_(
             tx, account_name=account, relays_of=await _relays_of(tx), now=int(time.time())
         )
 
-    rows = look(data_dir, ["connections"], work, account=account)
+    rows = look(
+        data_dir, ["connections"], work, query={"account": account} if account else None
+    )
     show_list(rows, as_json=as_json, columns=COLUMNS)
 
 

@@ -2,8 +2,11 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -18,11 +21,13 @@ from nwc_service.cli.common import (
     show_list,
 )
 from nwc_service.cli.trail import show_trail
+from nwc_service.views import MAX_PAGE, PaymentFilter
 from nwc_service.wallet.payment import PaymentState
 
 app = typer.Typer(help="Payments, incoming and outgoing.", no_args_is_help=True)
 
 COLUMNS = ("payment_id", "account", "direction", "state", "amount_msat", "fee_msat")
+FOR_PEOPLE = 1000
 IN_DOUBT = (PaymentState.DISPATCHED, PaymentState.UNKNOWN)
 STDIN = Path("-")
 PREIMAGE_AT_MOST = 1000
@@ -33,18 +38,47 @@ PaymentName = Annotated[str, typer.Argument(metavar="ID", help="Or its payment h
 @app.command("list")
 def list_(
     account: Annotated[str | None, typer.Option("--account")] = None,
+    connection: Annotated[
+        str | None, typer.Option("--connection", metavar="ID", help="Of one connection.")
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="The newest; 1000 for people, all with --json."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """All payments and invoices, newest first, or those of one account."""
+    """Payments and invoices, newest first."""
+    wanted = PaymentFilter(account=account, connection_id=connection)
+    if limit is None and not as_json:
+        limit = FOR_PEOPLE
+    at_once = min(limit or MAX_PAGE, MAX_PAGE)
+    one_more = None if limit is None else limit + 1
+    rows = list(islice(_payments(data_dir, wanted, at_once=at_once), one_more))
+    show_list(rows[:limit], as_json=as_json, columns=COLUMNS)
+    if len(rows) > len(rows[:limit]) and not as_json:
+        print(f"There are more than {limit}: --limit shows more.", file=sys.stderr)
+
+
+def _payments(
+    data_dir: Path | None, wanted: PaymentFilter, *, at_once: int
+) -> Iterator[dict[str, object]]:
+    """All of them, a page at a time."""
+    named = {"account": wanted.account, "connection_id": wanted.connection_id}
+    query = {key: value for key, value in named.items() if value is not None}
+    cursor = None
     now = int(time.time())
-    rows = look(
-        data_dir,
-        ["payments"],
-        lambda tx: views.payment_list(tx, account_name=account, now=now),
-        account=account,
-    )
-    show_list(rows, as_json=as_json, columns=COLUMNS)
+    while True:
+        page = look(
+            data_dir,
+            ["payments"],
+            partial(views.payment_page, wanted=wanted, cursor=cursor, limit=at_once, now=now),
+            query={**query, "limit": at_once, **({"cursor": cursor} if cursor else {})},
+        )
+        yield from cast("list[dict[str, object]]", page["items"])
+        cursor = cast("str | None", page["next_cursor"])
+        if cursor is None:
+            return
 
 
 @app.command("show")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from nwc_service.store import invoices, payments
 from nwc_service.store.database import Tx, Value
@@ -11,9 +12,19 @@ from nwc_service.wallet.payment import Payment
 from nwc_service.wallet.units import AccountId, ConnectionId
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands in the order of all: the next page begins after it."""
+
+    created_at: int
+    side: Literal["in", "out"]
+    id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """`since` and `until` are inclusive and on creation time; None means all."""
+    """`since` and `until` are inclusive and on creation time; None means all. With `after` a
+    page costs the same wherever it is; an `offset` is walked over."""
 
     account_id: AccountId | None = None
     connection_id: ConnectionId | None = None
@@ -25,11 +36,18 @@ class Query:
     unpaid_outgoing: bool = True
     limit: int = 1000
     offset: int = 0
+    after: Place | None = None
 
 
 _SETTLED = "state = 'SETTLED'"
 # Without an invoice, and not paid by keysend either: the node has not made it, or never did.
 _MADE = f"(invoice <> '' OR {_SETTLED})"
+
+
+def place_of(item: Invoice | Payment) -> Place:
+    if isinstance(item, Invoice):
+        return Place(item.created_at, "in", item.invoice_id)
+    return Place(item.created_at, "out", item.payment_id)
 
 
 async def search(tx: Tx, query: Query) -> list[Invoice | Payment]:
@@ -146,13 +164,27 @@ def _in(query: Query) -> str:
     if not query.incoming:
         return "1 = 0"
     shown = _MADE if query.unpaid_incoming else _SETTLED
-    return f"{_scope(query)} AND {shown}"
+    return f"{_scope(query)} AND {shown}{_after(query, 'in')}"
 
 
 def _out(query: Query) -> str:
     if not query.outgoing:
         return "1 = 0"
-    return f"{_scope(query)} AND {'1 = 1' if query.unpaid_outgoing else _SETTLED}"
+    shown = "1 = 1" if query.unpaid_outgoing else _SETTLED
+    return f"{_scope(query)} AND {shown}{_after(query, 'out')}"
+
+
+def _after(query: Query, side: Literal["in", "out"]) -> str:
+    """In the order of `search`: newest first, of one second what came in before what left."""
+    place = query.after
+    if place is None:
+        return ""
+    if side == place.side:
+        key = "invoice_id" if side == "in" else "payment_id"
+        return (
+            f" AND (created_at < :after_at OR (created_at = :after_at AND {key} < :after_id))"
+        )
+    return f" AND created_at {'<' if side == 'in' else '<='} :after_at"
 
 
 def _scope(query: Query) -> str:
@@ -172,4 +204,6 @@ def _values(query: Query) -> dict[str, Value]:
         "connection_id": query.connection_id,
         "since": query.since,
         "until": query.until,
+        "after_at": query.after.created_at if query.after else None,
+        "after_id": query.after.id if query.after else None,
     }

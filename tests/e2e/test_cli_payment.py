@@ -152,6 +152,22 @@ async def test_payments_are_listed_newest_first_for_all_accounts_or_one(
     assert [each for each in everything if each["account"] == customer.account] == mine
 
 
+async def test_the_newest_are_shown_and_that_there_are_more_is_said(
+    cli: Cli, customer: Customer
+) -> None:
+    for amount_msat in (1_000, 2_000, 3_000):
+        await customer.invoice(amount_msat)
+    everything = await cli.json("payment", "list", "--account", customer.account)
+
+    two = ["payment", "list", "--account", customer.account, "--limit", "2"]
+    cut, told = await cli.json(*two), await cli.run(*two)
+    whole = await cli.run("payment", "list", "--account", customer.account, "--limit", "3")
+
+    assert cut == everything[:2]
+    assert "more than 2" in told.stderr
+    assert whole.stderr == ""
+
+
 @pytest.mark.parametrize("payment_id", ["nothing", "ab" * 16, "..", ""], ids=repr)
 async def test_a_payment_that_is_not_there_is_said_not_to_be(payment_id: str, cli: Cli) -> None:
     said = await cli.failure("payment", "show", payment_id)

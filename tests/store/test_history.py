@@ -86,9 +86,7 @@ async def insert(books: Books, row: Invoice | Payment) -> None:
 
 
 async def search(books: Books, **query: Any) -> list[str]:
-    wanted = Query(**{"account_id": ALICE} | query)
-    found = await books.database.read(lambda tx: history.search(tx, wanted))
-    return [row.invoice_id if isinstance(row, Invoice) else row.payment_id for row in found]
+    return [name_of(row) for row in await rows_of(books, **query)]
 
 
 async def count(books: Books, **query: Any) -> int:
@@ -156,3 +154,39 @@ async def test_rows_of_one_second_keep_their_order_from_page_to_page(books: Book
 
     assert sorted(whole) == [f"same-{number}" for number in range(6)]
     assert [page[0] for page in pages] == whole
+
+
+SAME_SECOND: list[Invoice | Payment] = [
+    *(invoice(f"in-a{number}", created_at=NOW + 50 + number // 3) for number in range(7)),
+    *(payment(f"out-a{number}", created_at=NOW + 50 + number // 2) for number in range(7)),
+]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("side", [{}, {"incoming": False}, {"outgoing": False}])
+async def test_pages_after_a_place_are_all_of_it_once(
+    books: Books, limit: int, side: dict[str, bool]
+) -> None:
+    """Of one second too, and whatever comes in meanwhile is newer than all of them."""
+    for row in SAME_SECOND:
+        await insert(books, row)
+    expected = await search(books, **side)
+
+    found: list[str] = []
+    after = None
+    while page := await rows_of(books, limit=limit, after=after, **side):
+        found += map(name_of, page)
+        after = history.place_of(page[-1])
+        await insert(books, invoice(f"in-new-{len(found)}", created_at=NOW + 500))
+
+    assert found == expected
+    assert len(found) == len(set(found)) > len(SAME_SECOND) // 2
+
+
+async def rows_of(books: Books, **query: Any) -> list[Invoice | Payment]:
+    wanted = Query(**{"account_id": ALICE} | query)
+    return await books.database.read(lambda tx: history.search(tx, wanted))
+
+
+def name_of(row: Invoice | Payment) -> str:
+    return row.invoice_id if isinstance(row, Invoice) else row.payment_id

@@ -1,0 +1,45 @@
+"""What the operator sees: the JSON objects of the command line and the admin API.
+
+They read one database transaction and write nothing, so they work with the service down too.
+The audit reads many short ones.
+"""
+
+from nwc_service.views.accounts import account, account_view, accounts
+from nwc_service.views.backends import BackendTypes, backend, backend_list
+from nwc_service.views.books import (
+    alarm_list,
+    audit,
+    audit_stopped,
+    decision_list,
+    suspense_list,
+    token_list,
+    token_view,
+)
+from nwc_service.views.connections import RelaysOf, connection, connection_list
+from nwc_service.views.payments import PaymentFilter, outgoing, payment, payment_page
+from nwc_service.views.view import MAX_PAGE, View
+
+__all__ = [
+    "MAX_PAGE",
+    "BackendTypes",
+    "PaymentFilter",
+    "RelaysOf",
+    "View",
+    "account",
+    "account_view",
+    "accounts",
+    "alarm_list",
+    "audit",
+    "audit_stopped",
+    "backend",
+    "backend_list",
+    "connection",
+    "connection_list",
+    "decision_list",
+    "outgoing",
+    "payment",
+    "payment_page",
+    "suspense_list",
+    "token_list",
+    "token_view",
+]
