@@ -25,7 +25,7 @@ demo: install-dev $(if $(filter lnd,$(BACKEND)),regtest-tools)
 
 # On all cores; `make test WORKERS=1` runs one test at a time.
 test: real-parts
-	$(BIN)/python -m pytest -n $(or $(WORKERS),auto) --dist loadgroup $(PYTEST)
+	$(BIN)/python -m pytest -n $(or $(WORKERS),auto) $(PYTEST)
 
 # What is proved beside the tests; the README tells what each of them is.
 proofs: model simulate chaos mutants
