@@ -33,6 +33,7 @@ from tests.backends.cln_rows import (
     shape,
 )
 
+NOW = time.time()  # when the rows below are made: the tests may be run much later
 OLD_S = NO_MORE_PARTS_AFTER_S + 5
 FAILED = (Failed, FailReason.OTHER)
 
@@ -64,9 +65,8 @@ def parts(*rows: tuple[str, int], **changed: Any) -> list[dict[str, Any]]:
 )
 def test_what_the_rows_of_a_payment_prove(rows: list[dict[str, Any]], expected: object) -> None:
     read = Parts.model_validate({"payments": rows}).payments
-    now = time.time()
 
-    outcome = outcome_at(read, dispatched_at=int(now) - 1000, now=now)
+    outcome = outcome_at(read, dispatched_at=int(NOW) - 1000, now=NOW)
 
     assert (None if outcome is None else shape(outcome)) == expected
 
