@@ -22,9 +22,18 @@ log = structlog.get_logger()
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
 
-def new_account(name: str, *, backend: BackendName, now: int) -> Account:
+def new_account(
+    name: str, *, backend: BackendName, now: int, made_by: str | None = None
+) -> Account:
     return Account(
-        AccountId(token_hex(16)), name, Msat(0), Msat(0), now, backend, keysend_id=token_hex(16)
+        AccountId(token_hex(16)),
+        name,
+        Msat(0),
+        Msat(0),
+        now,
+        backend,
+        keysend_id=token_hex(16),
+        made_by=made_by,
     )
 
 
@@ -44,7 +53,9 @@ class Accounts:
         self._spender = spender
         self._clock = clock
 
-    async def create(self, name: str, *, backend: str | None = None) -> Account:
+    async def create(
+        self, name: str, *, backend: str | None = None, made_by: str | None = None
+    ) -> Account:
         """Raises Refused for a bad name, one that is taken, or a backend that is not there."""
         if not NAME.fullmatch(name):
             raise Refused(f"account name {name!r} is not of [a-z0-9._-], 1 to 64 characters")
@@ -52,7 +63,7 @@ class Accounts:
         if chosen not in self._backends:
             known = ", ".join(sorted(self._backends))
             raise Refused(f"there is no backend {chosen!r}; choose one of {known}")
-        account = new_account(name, backend=chosen, now=self._clock())
+        account = new_account(name, backend=chosen, now=self._clock(), made_by=made_by)
         created = await self._db.write(lambda tx: ledger.create_account(tx, account))
         failpoint("after_account_create")
         if not created:

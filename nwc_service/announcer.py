@@ -76,6 +76,7 @@ class Announcer:
         if not connection.is_live(self._clock()):
             await self._retire(connection)
             return
+        self._retired.discard(connection.connection_id)
         event = await self._anew(connection)
         for _ in range(ATTEMPTS):
             if await self._is_taken(connection, event):

@@ -118,7 +118,7 @@ class Answers:
         payload = notification_payload(kind, body)
         stored: list[Outgoing] = []
         for connection in await connections.connections(tx, account_id=account_id):
-            if kind not in connection.notifications or not connection.is_live(self._clock()):
+            if kind not in connection.notifications or not connection.is_served(self._clock()):
                 continue
             if not connection.sees_account and connection.connection_id != made_by:
                 continue

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from secrets import token_hex
 
+from nwc_service import limits
 from nwc_service.accounts import new_account
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.connections import Announce
@@ -18,7 +19,6 @@ from nwc_service.store import connections, ledger, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet.errors import ErrorCode, RequestError
-from nwc_service.wallet.refusals import CONNECTION_ENDED
 from nwc_service.wallet.units import AccountId, ConnectionId
 
 
@@ -81,8 +81,7 @@ class Delegation:
     ) -> list[Outgoing]:
         parent, now = caller.connection, self._clock()
         await requests.claim(tx, caller.claim, now=now)
-        if not await connections.is_live(tx, parent, now=now):
-            raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+        await limits.must_be_served(tx, parent, now=now)
         if await connections.child_count(tx, parent.connection_id) >= self._max_children:
             raise RequestError(ErrorCode.RATE_LIMITED, "too many connections made by this one")
         if is_isolated:

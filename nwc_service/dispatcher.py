@@ -37,12 +37,13 @@ from nwc_service.nostr.event import Event
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.ratelimit import Buckets, Rate
 from nwc_service.store import connections, outbox, requests
+from nwc_service.store.connections import Standing
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
 from nwc_service.tracing import annotate, traced
 from nwc_service.wallet.errors import ErrorCode, RequestError
-from nwc_service.wallet.refusals import CONNECTION_ENDED
+from nwc_service.wallet.refusals import CONNECTION_ENDED, CONNECTION_PAUSED
 
 log = structlog.get_logger()
 
@@ -54,6 +55,8 @@ REPETITIONS = Rate(per_s=5, burst=50)
 REFUSALS = Rate(per_s=5, burst=50)
 """Of requests beyond the rate: each that changes something costs a row."""
 _ENDED = RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+_PAUSED = RequestError(ErrorCode.RESTRICTED, CONNECTION_PAUSED)
+_TOO_MANY = RequestError(ErrorCode.RATE_LIMITED, "too many requests")
 RECOVER_EVERY_S = 30.0
 REQUEST_ID_CHARS = 16
 """Of its event's id, in the lines of the log that belong to a request."""
@@ -219,9 +222,11 @@ class Dispatcher:
         method = METHODS.get(request.method)
         mutates = method is not None and method.mutates
         if copy.is_limited:
-            await self._refuse_for_rate(caller, mutates=mutates)
+            await self._refuse_now(caller, _TOO_MANY, mutates=mutates)
         elif not connection.is_live(self._clock()):
             await self._refuse_ended(caller, is_first=copy.is_first)
+        elif connection.paused_at is not None and not copy.is_repeated:
+            await self._refuse_now(caller, _PAUSED, mutates=mutates)
         elif mutates or not copy.is_repeated:
             await self._answer(caller, request, event=event)
         else:
@@ -287,8 +292,9 @@ class Dispatcher:
 
         async def work(tx: Tx) -> list[Outgoing]:
             await requests.claim(tx, caller.claim, now=self._clock())
-            is_live = await connections.is_live(tx, caller.connection, now=self._clock())
-            payload = error_payload(caller.claim.method, error if is_live else _ENDED)
+            standing = await connections.standing(tx, caller.connection, now=self._clock())
+            told = _ENDED if standing is Standing.ENDED else error
+            payload = error_payload(caller.claim.method, told)
             return await self._answers.store(
                 tx, caller.connection, claim=caller.claim, payload=payload
             )
@@ -316,8 +322,8 @@ class Dispatcher:
         elif is_first and self._may_complain(caller.connection):
             self._reply(caller, error_payload(caller.claim.method, _ENDED))
 
-    async def _refuse_for_rate(self, caller: Caller, *, mutates: bool) -> None:
-        error = RequestError(ErrorCode.RATE_LIMITED, "too many requests")
+    async def _refuse_now(self, caller: Caller, error: RequestError, *, mutates: bool) -> None:
+        """What will not last is stored, so that no copy is executed once it is over."""
         if mutates:
             await self._refuse(caller, error)
         else:

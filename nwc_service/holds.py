@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.backend import (
     BackendUnavailable,
@@ -29,14 +30,13 @@ from nwc_service.nip47 import transaction
 from nwc_service.nip47.kinds import NotificationType
 from nwc_service.outbox import Outbox
 from nwc_service.record import Recorder
-from nwc_service.store import alarms, connections, invoices, payments, requests
+from nwc_service.store import alarms, invoices, payments, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.wallet import hold
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState, Resolution
 from nwc_service.wallet.outcome import Settled
-from nwc_service.wallet.refusals import CONNECTION_ENDED
 from nwc_service.wallet.units import BackendName, InvoiceId, Msat, PaymentHash, Preimage
 
 log = structlog.get_logger()
@@ -188,8 +188,7 @@ class Holds:
     async def _owned(self, tx: Tx, caller: Caller, *, payment_hash: PaymentHash) -> Invoice:
         """The hold invoice, as far as this connection may see it. Raises RequestError."""
         connection = caller.connection
-        if not await connections.is_live(tx, connection, now=self._clock()):
-            raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+        await limits.must_be_served(tx, connection, now=self._clock())
         invoice = await invoices.of_account(
             tx,
             account_id=connection.account_id,

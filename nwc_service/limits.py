@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import connections
+from nwc_service.store.connections import Standing
 from nwc_service.store.database import Tx
 from nwc_service.wallet.budget import period_start
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.payment import Payment, PaymentState
+from nwc_service.wallet.refusals import CONNECTION_ENDED, CONNECTION_PAUSED
 from nwc_service.wallet.units import ConnectionId, Msat
 
 _OVER_BUDGET = "this would exceed the connection's budget"
@@ -39,6 +41,15 @@ def check_fee(payment: Payment, standing: Payment) -> None:
         raise RequestError(
             ErrorCode.FEE_LIMIT_EXCEEDED, "max_fee: this is being paid, or was paid, for more"
         )
+
+
+async def must_be_served(tx: Tx, connection: Connection, *, now: int) -> None:
+    """Raises RequestError, in the transaction that claims what the connection asks for."""
+    match await connections.standing(tx, connection, now=now):
+        case Standing.ENDED:
+            raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+        case Standing.PAUSED:
+            raise RequestError(ErrorCode.RESTRICTED, CONNECTION_PAUSED)
 
 
 async def charge(tx: Tx, connection: Connection, payment: Payment, *, now: int) -> Payment:

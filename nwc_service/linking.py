@@ -10,14 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service.accounts import Accounts
-from nwc_service.connections import (
-    MAX_APP_CHARACTERS,
-    Connections,
-    Created,
-    ExpiresInS,
-    Origin,
-    Wish,
-)
+from nwc_service.connections import Connections, Created, Origin
 from nwc_service.nip47 import deeplink, walletauth
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.deeplink import DeepLink
@@ -27,6 +20,7 @@ from nwc_service.nip47.walletauth import WalletAuth
 from nwc_service.outbound import ForbiddenAddress, Outbound
 from nwc_service.relays import Relays
 from nwc_service.wallet.errors import Refused
+from nwc_service.wishes import MAX_APP_CHARACTERS, ExpiresInS, Wish
 
 NAMELESS = "an app without a name"
 

@@ -11,6 +11,7 @@ from secrets import token_hex
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.backend import (
     BackendUnavailable,
@@ -31,7 +32,7 @@ from nwc_service.wallet import bolt12
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice
 from nwc_service.wallet.offer import MadeOffer, OfferState
-from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
+from nwc_service.wallet.refusals import NODE_PAUSED
 from nwc_service.wallet.units import BackendName, Msat
 
 log = structlog.get_logger()
@@ -94,8 +95,7 @@ class OfferMaker:
             await requests.claim(tx, caller.claim, now=now)
             if await is_distrusted(tx, backend):
                 raise _unavailable(NODE_PAUSED)
-            if not await connections.is_live(tx, caller.connection, now=now):
-                raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+            await limits.must_be_served(tx, caller.connection, now=now)
             open_ones = await offers.open_count(tx, requested.account_id, now=now)
             if open_ones >= self._max_open_offers:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open offers")

@@ -7,6 +7,7 @@ from secrets import token_hex
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.answers import Answers, Caller, Clock
 from nwc_service.backend import (
     BackendUnavailable,
@@ -31,7 +32,7 @@ from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import ErrorCode, RequestError
 from nwc_service.wallet.invoice import Invoice, InvoiceState
 from nwc_service.wallet.payment import CLOCK_SKEW_S
-from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
+from nwc_service.wallet.refusals import NODE_PAUSED
 from nwc_service.wallet.units import (
     BackendName,
     InvoiceId,
@@ -114,8 +115,7 @@ class Receiver:
             await requests.claim(tx, caller.claim, now=now)
             if await is_distrusted(tx, backend):
                 raise RequestError(ErrorCode.INTERNAL, NODE_PAUSED)
-            if not await connections.is_live(tx, caller.connection, now=now):
-                raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+            await limits.must_be_served(tx, caller.connection, now=now)
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
             if open_ones >= self._max_open_invoices:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open invoices")

@@ -13,7 +13,7 @@ import segno
 from nwc_service import datadir, log, tracing
 from nwc_service.app import Service, StartError, running
 from nwc_service.config import Settings, default_data_dir
-from nwc_service.connections import Wish
+from nwc_service.wishes import Wish
 
 FIRST_ACCOUNT = "main"
 FIRST_APP = "first-app"

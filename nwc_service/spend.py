@@ -30,7 +30,7 @@ from nwc_service.metrics.meters import payment_meter
 from nwc_service.outbox import Outbox, Spawn
 from nwc_service.record import Recorder, post, success_payload
 from nwc_service.solvency import Solvency
-from nwc_service.store import connections, ledger, nodes, payments, requests
+from nwc_service.store import ledger, nodes, payments, requests
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.ledger import InsufficientBalance
 from nwc_service.store.outbox import Outgoing
@@ -53,7 +53,7 @@ from nwc_service.wallet.payment import (
     ProofKind,
     reserve_entries,
 )
-from nwc_service.wallet.refusals import CONNECTION_ENDED, NODE_PAUSED
+from nwc_service.wallet.refusals import NODE_PAUSED
 from nwc_service.wallet.units import AccountId, BackendName, Msat, PaymentId
 
 log = structlog.get_logger()
@@ -183,8 +183,7 @@ class Spender:
 
     async def _reserve(self, tx: Tx, caller: Caller, *, payment: Payment) -> _Step:
         await requests.claim(tx, caller.claim, now=self._clock())
-        if not await connections.is_live(tx, caller.connection, now=self._clock()):
-            raise RequestError(ErrorCode.UNAUTHORIZED, CONNECTION_ENDED)
+        await limits.must_be_served(tx, caller.connection, now=self._clock())
         standing = await payments.standing(tx, payment.payment_hash)
         if standing is not None:
             return await self._join(tx, caller, payment=payment, standing=standing)

@@ -3,22 +3,21 @@
 A route that is not in the table is refused to everybody.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from secrets import compare_digest
 from typing import Annotated
 
-import structlog
-from fastapi import Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, HTTPException, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
 
+from nwc_service.admin.keyed import Handler, KeyedRequests
 from nwc_service.answers import Clock
 from nwc_service.store import tokens
 from nwc_service.store.database import Database
-
-log = structlog.get_logger()
 
 PREFIX = "/api/v1"
 METRICS = "/metrics"
@@ -28,14 +27,17 @@ USE_IS_NOTED_EVERY_S = 3600
 
 
 class Role(StrEnum):
-    """Each may do what those after it may."""
+    """Each of the first three may do what those after it may."""
 
     OWNER = "owner"
     OPERATOR = "operator"
     READ_ONLY = "read-only"
+    PROVISIONING = "provisioning"
+    """Beside them: makes accounts, and connections of these, and sees nothing else."""
 
 
-RANK = {role: rank for rank, role in enumerate(reversed(Role))}
+RANK = {Role.READ_ONLY: 0, Role.OPERATOR: 1, Role.OWNER: 2}
+PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections")})
 
 LEAST: Mapping[tuple[str, str], Role] = {
     ("GET", "/accounts"): Role.READ_ONLY,
@@ -45,6 +47,10 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("GET", "/connections"): Role.READ_ONLY,
     ("GET", "/connections/{connection_id}"): Role.READ_ONLY,
     ("POST", "/connections"): Role.OPERATOR,
+    ("PATCH", "/connections/{connection_id}"): Role.OPERATOR,
+    ("POST", "/connections/{connection_id}/pause"): Role.OPERATOR,
+    ("POST", "/connections/{connection_id}/resume"): Role.OPERATOR,
+    ("POST", "/connections/{connection_id}/rotate"): Role.OPERATOR,
     ("POST", "/connections/{connection_id}/revoke"): Role.OPERATOR,
     ("POST", "/links"): Role.OPERATOR,
     ("POST", "/links/accept"): Role.OPERATOR,
@@ -71,13 +77,17 @@ LEAST: Mapping[tuple[str, str], Role] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose token it is."""
+    """Whose token it is; the owner's has no id."""
 
     name: str
     role: Role
+    token_id: str | None = None
 
     def may(self, method: str, path: str) -> bool:
-        least = LEAST.get((method, path.removeprefix(PREFIX)))
+        route = (method, path.removeprefix(PREFIX))
+        if self.role is Role.PROVISIONING:
+            return route in PROVISIONING
+        least = LEAST.get(route)
         return least is not None and RANK[self.role] >= RANK[least]
 
 
@@ -98,7 +108,7 @@ class Door:
         now = self._clock()
         if now - (found.last_used_at or 0) >= USE_IS_NOTED_EVERY_S:
             await self._db.write(lambda tx: tokens.used(tx, found.token_id, now=now))
-        return Principal(found.name, Role(found.role))
+        return Principal(found.name, Role(found.role), found.token_id)
 
 
 def hash_of(secret: str) -> str:
@@ -106,25 +116,39 @@ def hash_of(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
-def admission(door: Door) -> Callable[..., Awaitable[None]]:
-    """The one check, of every route below the prefix."""
-    bearer = HTTPBearer(auto_error=False, description="A token of `nwc-service token create`.")
+BEARER = HTTPBearer(auto_error=False, description="A token of `nwc-service token create`.")
+"""For the description of the API: who may come in is judged before a route's own parts are."""
 
-    async def admit(
-        request: Request,
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
-        secret = credentials.credentials if credentials else ""
-        principal = await door.principal(secret) if secret else None
-        if principal is None:
-            raise HTTPException(
-                401, "a valid bearer token is required", headers={"WWW-Authenticate": "Bearer"}
-            )
-        if not principal.may(request.method, request.scope["route"].path):
-            raise HTTPException(403, f"the role {principal.role} may not do this")
-        request.state.principal = principal
 
-    return admit
+def admitted(door: Door, keyed: KeyedRequests) -> type[APIRoute]:
+    """Each route that is made of this is behind the one check; a POST of it may have a key."""
+
+    class AdmittedRoute(APIRoute):
+        def get_route_handler(self) -> Handler:
+            handle = super().get_route_handler()
+
+            async def admit(request: Request) -> Response:
+                principal = await _admitted(request, door=door, path=self.path)
+                request.state.principal = principal
+                caller = principal.token_id or OWNER_NAME
+                return await keyed.once(request, handle, caller=caller)
+
+            return admit
+
+    return AdmittedRoute
+
+
+async def _admitted(request: Request, *, door: Door, path: str) -> Principal:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    is_bearer = scheme.lower() == "bearer" and secret
+    principal = await door.principal(secret) if is_bearer else None
+    if principal is None:
+        raise HTTPException(
+            401, "a valid bearer token is required", headers={"WWW-Authenticate": "Bearer"}
+        )
+    if not principal.may(request.method, path):
+        raise HTTPException(403, f"the role {principal.role} may not do this")
+    return principal
 
 
 def _caller(request: Request) -> Principal:

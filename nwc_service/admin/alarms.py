@@ -1,10 +1,12 @@
 """What an operator must look at, has looked at, and decided."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from nwc_service import views
 from nwc_service.admin.access import Caller
-from nwc_service.admin.state import Body, State
+from nwc_service.admin.state import Body, Page, State
 from nwc_service.store import alarms, decisions, nodes, payments, receipts
 from nwc_service.store.database import Tx
 from nwc_service.views import View
@@ -33,8 +35,11 @@ def add_routes(api: APIRouter, state: State) -> None:
         return await state.db.write(lambda tx: _clear(tx, body, state=state, by=caller.name))
 
     @api.get("/decisions")
-    async def list_decisions() -> list[View]:
-        return await state.books.read(views.decision_list)
+    async def list_decisions(wanted: Annotated[Page, Query()]) -> View:
+        """A page, newest first; `next_cursor` is null at the end."""
+        return await state.books.read(
+            lambda tx: views.decision_page(tx, cursor=wanted.cursor, limit=wanted.limit)
+        )
 
 
 async def _clear(tx: Tx, body: Clearance, *, state: State, by: str) -> View:

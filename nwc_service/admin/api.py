@@ -7,6 +7,7 @@ from nwc_service.admin import (
     accounts,
     alarms,
     backends,
+    changes,
     connections,
     health,
     links,
@@ -16,10 +17,11 @@ from nwc_service.admin import (
     suspense,
     tokens,
 )
-from nwc_service.admin.access import PREFIX, Door, admission
+from nwc_service.admin.access import BEARER, PREFIX, Door, admitted
+from nwc_service.admin.keyed import KeyedRequests
 from nwc_service.admin.state import State
 
-NOUNS = (accounts, connections, links, payments, suspense, backends, alarms, tokens)
+NOUNS = (accounts, connections, changes, links, payments, suspense, backends, alarms, tokens)
 
 
 def build(state: State, *, token: str) -> FastAPI:
@@ -28,11 +30,12 @@ def build(state: State, *, token: str) -> FastAPI:
     problems.add_handlers(app)
     health.add_routes(app, state)
     door = Door(state.db, owner_token=token, clock=state.clock)
-    admitted = [Depends(admission(door))]
-    api = APIRouter(prefix=PREFIX, dependencies=admitted)
+    route = admitted(door, KeyedRequests(state.db, clock=state.clock))
+    described = [Depends(BEARER)]
+    api = APIRouter(prefix=PREFIX, route_class=route, dependencies=described)
     for noun in NOUNS:
         noun.add_routes(api, state)
-    scraped = APIRouter(dependencies=admitted)
+    scraped = APIRouter(route_class=route, dependencies=described)
     metrics.add_routes(scraped)
     for router in (api, scraped):
         app.include_router(router)

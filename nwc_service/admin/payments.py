@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import structlog
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from nwc_service import views
 from nwc_service.admin.access import Caller
-from nwc_service.admin.state import Body, State
+from nwc_service.admin.state import Body, Page, State
 from nwc_service.backend import BackendUnavailable, LightningBackend, ref_to
 from nwc_service.views import PaymentFilter, View
 from nwc_service.wallet.errors import NotFound, Refused
@@ -31,16 +31,12 @@ class Resolution(Body):
     fee_msat: Annotated[int, Field(ge=0, le=MAX_MSAT)] | None = None
 
 
-class PaymentQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class PaymentQuery(Page):
     account: str | None = None
     connection_id: str | None = None
     direction: Literal["incoming", "outgoing"] | None = None
     since: Annotated[int, Field(ge=0, lt=2**53)] = 0
     until: Annotated[int, Field(ge=0, lt=2**53)] | None = None
-    cursor: str | None = None
-    limit: Annotated[int, Field(ge=1, le=views.MAX_PAGE)] = 100
 
 
 def add_routes(api: APIRouter, state: State) -> None:

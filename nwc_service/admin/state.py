@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from nwc_service import views
 from nwc_service.accounts import Accounts
 from nwc_service.answers import Clock
 from nwc_service.backend import LightningBackend, NodeInfo
@@ -43,3 +45,12 @@ class State:
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Page(BaseModel):
+    """Of a list; `cursor` is the `next_cursor` of the page before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = None
+    limit: Annotated[int, Field(ge=1, le=views.MAX_PAGE)] = 100

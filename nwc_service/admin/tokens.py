@@ -22,7 +22,7 @@ MAX_NAME_LENGTH = 64
 
 class NewToken(Body):
     name: str
-    role: Literal["owner", "operator", "read-only"]  # as `access.Role` has them
+    role: Literal["owner", "operator", "read-only", "provisioning"]  # as `access.Role` has them
 
 
 class Revocation(Body):

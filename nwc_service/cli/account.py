@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from nwc_service import views
-from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
+from nwc_service.cli.common import DataDir, Json, call, look, pages, show, show_list
+from nwc_service.store.database import Tx
+from nwc_service.views import View
 
 app = typer.Typer(
     help="Accounts: subaccounts with a balance of their own.", no_args_is_help=True
@@ -35,7 +37,11 @@ def create(
 @app.command("list")
 def list_(data_dir: DataDir = None, as_json: Json = False) -> None:
     """All accounts."""
-    rows = look(data_dir, ["accounts"], views.accounts)
+
+    async def page(tx: Tx, cursor: str | None, limit: int) -> View:
+        return await views.account_page(tx, cursor=cursor, limit=limit)
+
+    rows = list(pages(data_dir, ["accounts"], page))
     show_list(rows, as_json=as_json, columns=COLUMNS)
 
 

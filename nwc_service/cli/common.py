@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar, cast
 from urllib.parse import quote
 
 import typer
@@ -19,9 +19,9 @@ from rich.table import Table
 from nwc_service import datadir
 from nwc_service.backend import BadRequest, Unsupported
 from nwc_service.config import ConfigError, Settings, default_data_dir, load_settings
-from nwc_service.store.database import Database, StoreError, Work
+from nwc_service.store.database import Database, StoreError, Tx, Work
 from nwc_service.store.sqlite import open_sqlite
-from nwc_service.views import View
+from nwc_service.views import MAX_PAGE, View
 from nwc_service.wallet.errors import Refused
 
 if TYPE_CHECKING:
@@ -137,6 +137,29 @@ def call(
     """Ask the running service through its admin API; the JSON of its answer."""
     with failing_in_one_line():
         return _request(data_dir, method, path=path, body=body, query=query)
+
+
+def pages(
+    data_dir: Path | None,
+    path: Sequence[str],
+    page: Callable[[Tx, str | None, int], Awaitable[View]],
+    *,
+    query: Query | None = None,
+    at_once: int = MAX_PAGE,
+) -> Iterator[View]:
+    """The rows of all pages; `page` reads the one behind a cursor from the database itself."""
+    cursor: str | None = None
+    while True:
+
+        async def work(tx: Tx, cursor: str | None = cursor) -> View:
+            return await page(tx, cursor, at_once)
+
+        more = {"cursor": cursor} if cursor else {}
+        found = look(data_dir, path, work, query={**(query or {}), "limit": at_once, **more})
+        yield from cast("list[View]", found["items"])
+        cursor = cast("str | None", found["next_cursor"])
+        if cursor is None:
+            return
 
 
 def ask(data_dir: Path | None, path: Sequence[str]) -> Any | None:

@@ -4,13 +4,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nwc_service import views
 from nwc_service.cli import link
-from nwc_service.cli.common import DataDir, Json, call, look, show, show_list
+from nwc_service.cli.common import DataDir, Json, call, look, pages, show, show_list
 from nwc_service.cli.limits import Destinations, EncryptionSchemes, ExpiresIn, InternalOnly
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import meta
@@ -94,10 +95,13 @@ def create(
         "lud16": lud16,
         "metadata": metadata,
     }
-    view = call(data_dir, "POST", ["connections"], body)
+    _show_made(call(data_dir, "POST", ["connections"], body), as_json=as_json)
+
+
+def _show_made(view: View, *, as_json: bool) -> None:
     show(view, as_json=as_json)
     if not as_json and view["uri"] and sys.stdout.isatty():
-        _print_qr(view["uri"])
+        _print_qr(str(view["uri"]))
 
 
 def _print_qr(uri: str) -> None:
@@ -114,14 +118,18 @@ def list_(
 ) -> None:
     """All connections, or those of one account."""
 
-    async def work(tx: Tx) -> list[View]:
-        return await views.connection_list(
-            tx, account_name=account, relays_of=await _relays_of(tx), now=int(time.time())
+    async def page(tx: Tx, cursor: str | None, limit: int) -> View:
+        return await views.connection_page(
+            tx,
+            account_name=account,
+            cursor=cursor,
+            limit=limit,
+            relays_of=await _relays_of(tx),
+            now=int(time.time()),
         )
 
-    rows = look(
-        data_dir, ["connections"], work, query={"account": account} if account else None
-    )
+    query = {"account": account} if account else None
+    rows = list(pages(data_dir, ["connections"], page, query=query))
     show_list(rows, as_json=as_json, columns=COLUMNS)
 
 
@@ -137,11 +145,70 @@ def show_(connection_id: str, data_dir: DataDir = None, as_json: Json = False) -
     show(look(data_dir, ["connections", connection_id], work), as_json=as_json)
 
 
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the books.")]
+
+
 @app.command()
-def revoke(connection_id: str, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Take back all that a connection may do."""
-    view = call(data_dir, "POST", ["connections", connection_id, "revoke"], {})
+def revoke(
+    connection_id: str, reason: Reason = "", data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Take back all that a connection may do, for good."""
+    _tell(data_dir, [connection_id, "revoke"], reason=reason, as_json=as_json)
+
+
+@app.command()
+def pause(
+    connection_id: str, reason: Reason = "", data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Do nothing for a connection, nor for what it has made, until it is resumed."""
+    _tell(data_dir, [connection_id, "pause"], reason=reason, as_json=as_json)
+
+
+@app.command()
+def resume(
+    connection_id: str, reason: Reason = "", data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """End a pause."""
+    _tell(data_dir, [connection_id, "resume"], reason=reason, as_json=as_json)
+
+
+def _tell(data_dir: Path | None, path: list[str], *, reason: str, as_json: bool) -> None:
+    view = call(data_dir, "POST", ["connections", *path], {"reason": reason})
     show(view, as_json=as_json)
+
+
+@app.command()
+def rotate(
+    connection_id: str,
+    client_pubkey: Annotated[
+        str | None, typer.Option("--client-pubkey", help="A new key that the client made.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Give a connection a new key; its new URI is shown this once, the old one is void."""
+    body = {"client_pubkey": client_pubkey}
+    _show_made(
+        call(data_dir, "POST", ["connections", connection_id, "rotate"], body), as_json=as_json
+    )
+
+
+@app.command()
+def change(
+    connection_id: str,
+    changes: Annotated[
+        dict[str, object],
+        typer.Argument(
+            parser=json_object,
+            metavar="JSON",
+            help='What shall be otherwise: {"budget_msat": 50000}; null ends a limit.',
+        ),
+    ],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Change what a connection may do."""
+    show(call(data_dir, "PATCH", ["connections", connection_id], changes), as_json=as_json)
 
 
 async def _relays_of(tx: Tx) -> Callable[[Connection], tuple[str, ...]]:

@@ -3,10 +3,9 @@
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -18,10 +17,12 @@ from nwc_service.cli.common import (
     call,
     failing_in_one_line,
     look,
+    pages,
     show_list,
 )
 from nwc_service.cli.trail import show_trail
-from nwc_service.views import MAX_PAGE, PaymentFilter
+from nwc_service.store.database import Tx
+from nwc_service.views import MAX_PAGE, PaymentFilter, View
 from nwc_service.wallet.payment import PaymentState
 
 app = typer.Typer(help="Payments, incoming and outgoing.", no_args_is_help=True)
@@ -60,25 +61,15 @@ def list_(
         print(f"There are more than {limit}: --limit shows more.", file=sys.stderr)
 
 
-def _payments(
-    data_dir: Path | None, wanted: PaymentFilter, *, at_once: int
-) -> Iterator[dict[str, object]]:
-    """All of them, a page at a time."""
+def _payments(data_dir: Path | None, wanted: PaymentFilter, *, at_once: int) -> Iterator[View]:
     named = {"account": wanted.account, "connection_id": wanted.connection_id}
     query = {key: value for key, value in named.items() if value is not None}
-    cursor = None
     now = int(time.time())
-    while True:
-        page = look(
-            data_dir,
-            ["payments"],
-            partial(views.payment_page, wanted=wanted, cursor=cursor, limit=at_once, now=now),
-            query={**query, "limit": at_once, **({"cursor": cursor} if cursor else {})},
-        )
-        yield from cast("list[dict[str, object]]", page["items"])
-        cursor = cast("str | None", page["next_cursor"])
-        if cursor is None:
-            return
+
+    async def page(tx: Tx, cursor: str | None, limit: int) -> View:
+        return await views.payment_page(tx, wanted=wanted, cursor=cursor, limit=limit, now=now)
+
+    return pages(data_dir, ["payments"], page, query=query, at_once=at_once)
 
 
 @app.command("show")

@@ -20,7 +20,11 @@ def create(
     name: Annotated[str, typer.Argument(help="Whose it is; decisions are recorded under it.")],
     role: Annotated[
         str,
-        typer.Option("--role", help="owner, operator (all but tokens), or read-only."),
+        typer.Option(
+            "--role",
+            help="owner, operator (all but tokens), read-only, or provisioning (makes accounts,"
+            " and connections of these).",
+        ),
     ],
     data_dir: DataDir = None,
     as_json: Json = False,

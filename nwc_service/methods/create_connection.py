@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nwc_service.connections import app_name, client_key
 from nwc_service.methods.method import (
     AmountMsat,
     Context,
@@ -18,6 +17,7 @@ from nwc_service.nip47.kinds import NotificationType
 from nwc_service.wallet.budget import Budget, Renewal
 from nwc_service.wallet.errors import ErrorCode, Refused, RequestError
 from nwc_service.wallet.units import Msat
+from nwc_service.wishes import app_name, client_key
 
 MAX_METHODS = 64
 

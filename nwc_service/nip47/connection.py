@@ -15,7 +15,8 @@ class Connection:
     `backend` is its account's. `destinations` are the only node keys that it may pay,
     `internal_only` says that it pays nobody outside. `parent_id` is the connection that made
     it with create_connection: its budget counts too. `link_state` is what a client-initiated
-    connection wants repeated (NWC-08), `metadata` a JSON object as text.
+    connection wants repeated (NWC-08), `metadata` a JSON object as text. Nothing is done for
+    one that is paused, until its operator lets it go on.
     """
 
     connection_id: ConnectionId
@@ -33,6 +34,7 @@ class Connection:
     created_at: int
     expires_at: int | None
     revoked_at: int | None = None
+    paused_at: int | None = None
     parent_id: ConnectionId | None = None
     request_id: str | None = None
     internal_only: bool = False
@@ -44,6 +46,9 @@ class Connection:
 
     def is_live(self, now: int) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def is_served(self, now: int) -> bool:
+        return self.is_live(now) and self.paused_at is None
 
     @property
     def sees_account(self) -> bool:

@@ -1,6 +1,7 @@
 """Connections and what they have used of their budgets."""
 
 import json
+from enum import Enum, auto
 
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import Encryption, NotificationType
@@ -12,9 +13,17 @@ _CONNECTION = (
     "SELECT connection_id, account_id, app, wallet_pubkey, client_pubkey, scopes,"
     " notifications, encryption, relays, budget_msat, budget_renewal, max_payment_msat,"
     " created_at, expires_at, revoked_at, parent_id, request_id, internal_only, destinations,"
-    " relays_by_user, lud16, link_state, metadata, (SELECT backend FROM account"
+    " relays_by_user, lud16, link_state, metadata, paused_at, (SELECT backend FROM account"
     " WHERE account.account_id = connection.account_id) AS backend FROM connection"
 )
+
+
+class Standing(Enum):
+    """Whether what a connection asks for is done."""
+
+    SERVED = auto()
+    PAUSED = auto()
+    ENDED = auto()
 
 
 async def insert(tx: Tx, connection: Connection) -> None:
@@ -54,6 +63,34 @@ async def insert(tx: Tx, connection: Connection) -> None:
     )
 
 
+async def update(tx: Tx, connection: Connection) -> None:
+    """All that the operator may change of it, unless it was revoked."""
+    budget = connection.budget
+    await tx.run(
+        "UPDATE connection SET app = :app, client_pubkey = :client_pubkey, scopes = :scopes,"
+        " notifications = :notifications, budget_msat = :budget_msat,"
+        " budget_renewal = :budget_renewal, max_payment_msat = :max_payment_msat,"
+        " expires_at = :expires_at, internal_only = :internal_only,"
+        " destinations = :destinations, lud16 = :lud16, metadata = :metadata"
+        " WHERE connection_id = :connection_id AND account_id = :account_id"
+        " AND revoked_at IS NULL",
+        connection_id=connection.connection_id,
+        account_id=connection.account_id,
+        app=connection.app,
+        client_pubkey=connection.client_pubkey,
+        scopes=" ".join(sorted(connection.scopes)),
+        notifications=" ".join(sorted(connection.notifications)),
+        budget_msat=budget.limit_msat if budget else None,
+        budget_renewal=budget.renewal if budget else None,
+        max_payment_msat=connection.max_payment_msat,
+        expires_at=connection.expires_at,
+        internal_only=int(connection.internal_only),
+        destinations=_listed(connection.destinations),
+        lud16=connection.lud16,
+        metadata=connection.metadata,
+    )
+
+
 async def connection(tx: Tx, connection_id: ConnectionId) -> Connection | None:
     row = await tx.one(
         f"{_CONNECTION} WHERE connection_id = :connection_id", connection_id=connection_id
@@ -72,6 +109,22 @@ async def connections(tx: Tx, *, account_id: AccountId | None = None) -> list[Co
     return [from_row(row) for row in rows]
 
 
+async def connection_page(
+    tx: Tx, *, account_id: AccountId | None, after: tuple[int, str], limit: int
+) -> list[Connection]:
+    """Those behind `after` in the same order, of one account where given."""
+    narrowed = "" if account_id is None else " AND account_id = :account_id"
+    rows = await tx.all(
+        f"{_CONNECTION} WHERE (created_at, connection_id) > (:created_at, :connection_id)"
+        f"{narrowed} ORDER BY created_at, connection_id LIMIT :limit",
+        account_id=account_id,
+        created_at=after[0],
+        connection_id=after[1],
+        limit=limit,
+    )
+    return [from_row(row) for row in rows]
+
+
 async def revoke(tx: Tx, connection_id: ConnectionId, *, now: int) -> list[Connection]:
     """It and what it has made, as they are then; a repeated revoke keeps the first time."""
     family = "(connection_id = :connection_id OR parent_id = :connection_id)"
@@ -79,6 +132,21 @@ async def revoke(tx: Tx, connection_id: ConnectionId, *, now: int) -> list[Conne
         f"UPDATE connection SET revoked_at = :now WHERE {family} AND revoked_at IS NULL",
         connection_id=connection_id,
         now=now,
+    )
+    rows = await tx.all(f"{_CONNECTION} WHERE {family}", connection_id=connection_id)
+    return [from_row(row) for row in rows]
+
+
+async def set_paused(
+    tx: Tx, connection_id: ConnectionId, *, paused_at: int | None
+) -> list[Connection]:
+    """It and what it has made, as they are then; None ends a pause, whose begin stays."""
+    family = "(connection_id = :connection_id OR parent_id = :connection_id)"
+    await tx.run(
+        f"UPDATE connection SET paused_at = :paused_at WHERE {family}"
+        " AND (paused_at IS NULL OR :paused_at IS NULL)",
+        connection_id=connection_id,
+        paused_at=paused_at,
     )
     rows = await tx.all(f"{_CONNECTION} WHERE {family}", connection_id=connection_id)
     return [from_row(row) for row in rows]
@@ -94,17 +162,19 @@ async def child_count(tx: Tx, connection_id: ConnectionId) -> int:
     return int(row["children"]) if row else 0
 
 
-async def is_live(tx: Tx, connection: Connection, *, now: int) -> bool:
+async def standing(tx: Tx, connection: Connection, *, now: int) -> Standing:
     """Judged inside the claiming transaction, not before it (I14)."""
     row = await tx.one(
-        "SELECT 1 AS live FROM connection WHERE connection_id = :connection_id"
+        "SELECT paused_at FROM connection WHERE connection_id = :connection_id"
         " AND account_id = :account_id AND revoked_at IS NULL"
         " AND (expires_at IS NULL OR expires_at > :now)",
         connection_id=connection.connection_id,
         account_id=connection.account_id,
         now=now,
     )
-    return row is not None
+    if row is None:
+        return Standing.ENDED
+    return Standing.SERVED if row["paused_at"] is None else Standing.PAUSED
 
 
 async def use_budget(
@@ -180,6 +250,7 @@ def from_row(row: Row) -> Connection:
         lud16=row["lud16"],
         link_state=row["link_state"],
         metadata=row["metadata"],
+        paused_at=row["paused_at"],
     )
 
 

@@ -37,11 +37,23 @@ async def last_at(tx: Tx, kind: str, *, subject: str) -> int:
     return int(row["decided_at"] or 0) if row else 0
 
 
+_COLUMNS = "kind, subject, reason, detail, decided_by, decided_at"
+
+
 async def decisions(tx: Tx, *, subject: str | None = None) -> list[Row]:
-    """The newest first; of one subject where given."""
+    """The newest first, 1000 at most; on one subject where given."""
     narrowed = "" if subject is None else " WHERE subject = :subject"
     return await tx.all(
-        "SELECT kind, subject, reason, detail, decided_by, decided_at FROM decision"
-        f"{narrowed} ORDER BY decision_id DESC LIMIT 1000",
+        f"SELECT {_COLUMNS} FROM decision{narrowed} ORDER BY decision_id DESC LIMIT 1000",
         subject=subject,
+    )
+
+
+async def decision_page(tx: Tx, *, before: int, limit: int) -> list[Row]:
+    """Those with a number below `before`, the newest first, with that number."""
+    return await tx.all(
+        f"SELECT decision_id, {_COLUMNS} FROM decision WHERE decision_id < :before"
+        " ORDER BY decision_id DESC LIMIT :limit",
+        before=before,
+        limit=limit,
     )

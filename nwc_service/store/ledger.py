@@ -22,7 +22,8 @@ class Account:
     """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments.
 
     `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else. All that
-    its connections ask of a node goes to `backend`.
+    its connections ask of a node goes to `backend`. `made_by` is the token that made it, if
+    that was not the owner's.
     """
 
     account_id: AccountId
@@ -32,6 +33,7 @@ class Account:
     created_at: int
     backend: BackendName
     keysend_id: str | None = None
+    made_by: str | None = None
 
 
 class InsufficientBalance(Exception):
@@ -106,14 +108,15 @@ async def has_room(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
 async def create_account(tx: Tx, account: Account) -> bool:
     """False when the name is taken."""
     row = await tx.one(
-        "INSERT INTO account (account_id, name, created_at, keysend_id, backend)"
-        " VALUES (:account_id, :name, :created_at, :keysend_id, :backend)"
+        "INSERT INTO account (account_id, name, created_at, keysend_id, backend, made_by)"
+        " VALUES (:account_id, :name, :created_at, :keysend_id, :backend, :made_by)"
         " ON CONFLICT (name) DO NOTHING RETURNING account_id",
         account_id=account.account_id,
         name=account.name,
         created_at=account.created_at,
         keysend_id=account.keysend_id,
         backend=account.backend,
+        made_by=account.made_by,
     )
     if row is not None:
         tx.on_commit(_accounts.inc)
@@ -126,8 +129,8 @@ async def pin_accounts(tx: Tx, backend: BackendName) -> None:
 
 
 _ACCOUNT = (
-    "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id"
-    " FROM account"
+    "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id,"
+    " made_by FROM account"
 )
 
 
@@ -153,7 +156,25 @@ async def account_of_keysend(tx: Tx, keysend_id: str) -> Account | None:
 
 
 async def accounts(tx: Tx) -> list[Account]:
+    """All of them, the oldest first."""
     rows = await tx.all(f"{_ACCOUNT} ORDER BY created_at, name")
+    return [found for row in rows if (found := _account(row)) is not None]
+
+
+async def account_page(
+    tx: Tx, *, after: tuple[int, str], prefix: str, limit: int
+) -> list[Account]:
+    """Those behind `after` in the same order whose name begins with `prefix`."""
+    rows = await tx.all(
+        f"{_ACCOUNT} WHERE (created_at, name) > (:created_at, :name)"
+        " AND substr(name, 1, :length) = :prefix"
+        " ORDER BY created_at, name LIMIT :limit",
+        created_at=after[0],
+        name=after[1],
+        prefix=prefix,
+        length=len(prefix),
+        limit=limit,
+    )
     return [found for row in rows if (found := _account(row)) is not None]
 
 
@@ -183,4 +204,5 @@ def _account(row: Row | None) -> Account | None:
         created_at=row["created_at"],
         backend=BackendName(row["backend"]),
         keysend_id=row["keysend_id"],
+        made_by=row["made_by"],
     )

@@ -4,18 +4,18 @@ They read one database transaction and write nothing, so they work with the serv
 The audit reads many short ones.
 """
 
-from nwc_service.views.accounts import account, account_view, accounts
+from nwc_service.views.accounts import account, account_page, account_view
 from nwc_service.views.backends import BackendTypes, backend, backend_list
 from nwc_service.views.books import (
     alarm_list,
     audit,
     audit_stopped,
-    decision_list,
+    decision_page,
     suspense_list,
     token_list,
     token_view,
 )
-from nwc_service.views.connections import RelaysOf, connection, connection_list
+from nwc_service.views.connections import RelaysOf, connection, connection_page
 from nwc_service.views.payments import PaymentFilter, outgoing, payment, payment_page
 from nwc_service.views.view import MAX_PAGE, View
 
@@ -26,16 +26,16 @@ __all__ = [
     "RelaysOf",
     "View",
     "account",
+    "account_page",
     "account_view",
-    "accounts",
     "alarm_list",
     "audit",
     "audit_stopped",
     "backend",
     "backend_list",
     "connection",
-    "connection_list",
-    "decision_list",
+    "connection_page",
+    "decision_page",
     "outgoing",
     "payment",
     "payment_page",

@@ -1,9 +1,10 @@
 """Accounts."""
 
+from nwc_service import cursors
 from nwc_service.store import ledger
 from nwc_service.store.database import Tx
 from nwc_service.store.ledger import Account
-from nwc_service.views.view import View
+from nwc_service.views.view import View, page
 from nwc_service.wallet.errors import NotFound
 
 
@@ -19,8 +20,16 @@ def account_view(account: Account) -> View:
     }
 
 
-async def accounts(tx: Tx) -> list[View]:
-    return [account_view(account) for account in await ledger.accounts(tx)]
+async def account_page(tx: Tx, *, cursor: str | None, limit: int, prefix: str = "") -> View:
+    """The oldest first. Raises Refused for a cursor that is none."""
+    found = await ledger.account_page(
+        tx, after=cursors.row_of(cursor), prefix=prefix, limit=limit + 1
+    )
+
+    def behind() -> str:
+        return cursors.after_row(found[limit - 1].created_at, found[limit - 1].name)
+
+    return page([account_view(each) for each in found], limit=limit, cursor=behind)
 
 
 async def account(tx: Tx, name: str) -> View:

@@ -1,10 +1,13 @@
 """What an operator looks after: suspense, alarms, decisions, tokens, and the audit."""
 
+from nwc_service import cursors
 from nwc_service.store import alarms, decisions, receipts, tokens
 from nwc_service.store.audit import audit_live, last_life
 from nwc_service.store.database import Database, Tx
 from nwc_service.store.tokens import Token
-from nwc_service.views.view import View, rows
+from nwc_service.views.view import View, page, rows
+
+NEWEST = 2**63 - 1
 
 
 async def suspense_list(tx: Tx) -> list[View]:
@@ -28,9 +31,15 @@ async def alarm_list(tx: Tx) -> list[View]:
     return rows(await alarms.alarms(tx))
 
 
-async def decision_list(tx: Tx) -> list[View]:
-    """What operators decided and why, newest first."""
-    return rows(await decisions.decisions(tx))
+async def decision_page(tx: Tx, *, cursor: str | None, limit: int) -> View:
+    """What operators decided and why, newest first. Raises Refused."""
+    before = NEWEST if cursor is None else cursors.row_of(cursor)[0]
+    read = await decisions.decision_page(tx, before=before, limit=limit + 1)
+    numbers = [int(row["decision_id"]) for row in read]
+    found = rows(read)
+    for each in found:
+        del each["decision_id"]
+    return page(found, limit=limit, cursor=lambda: cursors.after_row(numbers[limit - 1], ""))
 
 
 def token_view(token: Token) -> View:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import orjson
 
+from nwc_service import cursors
 from nwc_service.nip47.connection import Connection
 from nwc_service.store import connections, ledger
 from nwc_service.store.database import Tx
 from nwc_service.views.accounts import named
-from nwc_service.views.view import View
+from nwc_service.views.view import View, page
 from nwc_service.wallet.budget import period_start, renews_at
 from nwc_service.wallet.errors import NotFound
 from nwc_service.wallet.units import ConnectionId
@@ -39,20 +40,33 @@ async def connection_view(
         "parent_id": connection.parent_id,
         "created_at": connection.created_at,
         "expires_at": connection.expires_at,
+        "paused": connection.paused_at is not None,
         "revoked": connection.revoked_at is not None,
     }
 
 
-async def connection_list(
-    tx: Tx, *, account_name: str | None, relays_of: RelaysOf, now: int
-) -> list[View]:
+async def connection_page(
+    tx: Tx,
+    *,
+    account_name: str | None,
+    cursor: str | None,
+    limit: int,
+    relays_of: RelaysOf,
+    now: int,
+) -> View:
+    """The oldest first. Raises NotFound, and Refused for a cursor that is none."""
     account_id = None
     if account_name is not None:
         account_id = (await named(tx, account_name)).account_id
-    return [
-        await connection_view(tx, connection, relays_of=relays_of, now=now)
-        for connection in await connections.connections(tx, account_id=account_id)
-    ]
+    found = await connections.connection_page(
+        tx, account_id=account_id, after=cursors.row_of(cursor), limit=limit + 1
+    )
+
+    def behind() -> str:
+        return cursors.after_row(found[limit - 1].created_at, found[limit - 1].connection_id)
+
+    shown = [await connection_view(tx, each, relays_of=relays_of, now=now) for each in found]
+    return page(shown, limit=limit, cursor=behind)
 
 
 async def connection(tx: Tx, connection_id: str, *, relays_of: RelaysOf, now: int) -> View:

@@ -9,7 +9,7 @@ from nwc_service.store import decisions, history, invoices, ledger, payments, tr
 from nwc_service.store.database import Tx
 from nwc_service.store.history import Query
 from nwc_service.views.accounts import named
-from nwc_service.views.view import View, rows
+from nwc_service.views.view import View, page, rows
 from nwc_service.wallet.errors import NotFound
 from nwc_service.wallet.invoice import Invoice
 from nwc_service.wallet.payment import LIVE_STATES, Payment
@@ -53,16 +53,15 @@ async def payment_page(
         limit=limit + 1,
         after=None if cursor is None else cursors.place_of(cursor),
     )
-    found = await history.search(tx, query)
-    shown, names = found[:limit], {}
-    for owner_id in {item.account_id for item in shown}:
+    found, names = await history.search(tx, query), {}
+    for owner_id in {item.account_id for item in found}:
         owner = await ledger.account(tx, owner_id)
         names[owner_id] = owner.name if owner else ""
-    is_last = len(found) <= limit
-    return {
-        "items": [_payment_view(item, names=names, now=now) for item in shown],
-        "next_cursor": None if is_last else cursors.after(history.place_of(shown[-1])),
-    }
+    return page(
+        [_payment_view(item, names=names, now=now) for item in found],
+        limit=limit,
+        cursor=lambda: cursors.after(history.place_of(found[limit - 1])),
+    )
 
 
 async def payment(tx: Tx, name: str, *, now: int) -> View:

@@ -36,7 +36,7 @@ async def owner(served: Service, data_dir: Path) -> AsyncIterator[httpx.AsyncCli
 async def askers(served: Service, owner: httpx.AsyncClient) -> AsyncIterator[Askers]:
     """By role, and None for whoever has no token."""
     found: dict[Role | None, httpx.AsyncClient] = {Role.OWNER: owner}
-    for role in (Role.OPERATOR, Role.READ_ONLY):
+    for role in (Role.OPERATOR, Role.READ_ONLY, Role.PROVISIONING):
         made = await owner.post("/api/v1/tokens", json={"name": f"a {role}", "role": role})
         found[role] = asker(served, made.json()["token"])
     found[None] = httpx.AsyncClient(base_url=served.admin_url, trust_env=False)

@@ -1,8 +1,9 @@
-"""Payments come in pages, whose cursors say nothing and are believed in nothing."""
+"""Lists come in pages, whose cursors say nothing and are believed in nothing."""
 
 import asyncio
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 
 import httpx
 import pytest
@@ -34,12 +35,17 @@ async def payments(owner: httpx.AsyncClient) -> None:
             await asyncio.sleep(0.1)
 
 
-async def pages(owner: httpx.AsyncClient, **query: str | int) -> list[list[JsonObject]]:
+async def pages(
+    owner: httpx.AsyncClient,
+    path: str = "payments",
+    *,
+    query: Mapping[str, str | int] | None = None,
+) -> list[list[JsonObject]]:
     found: list[list[JsonObject]] = []
     cursor: str | None = None
     while True:
         more: dict[str, str | int] = {"cursor": cursor} if cursor else {}
-        answer = await owner.get("/api/v1/payments", params=query | more)
+        answer = await owner.get(f"/api/v1/{path}", params={**(query or {}), **more})
         assert answer.status_code == 200, answer.text
         found.append(answer.json()["items"])
         cursor = answer.json()["next_cursor"]
@@ -49,7 +55,7 @@ async def pages(owner: httpx.AsyncClient, **query: str | int) -> list[list[JsonO
 
 async def test_all_pages_together_are_all_of_it(owner: httpx.AsyncClient) -> None:
     [whole] = await pages(owner)
-    parts = await pages(owner, limit=3)
+    parts = await pages(owner, query={"limit": 3})
 
     assert [len(part) for part in parts] == [3, 3, 3, 3, 2]
     assert [row for part in parts for row in part] == whole
@@ -70,7 +76,7 @@ async def test_all_pages_together_are_all_of_it(owner: httpx.AsyncClient) -> Non
 async def test_what_is_asked_for(
     owner: httpx.AsyncClient, query: dict[str, str | int], count: int
 ) -> None:
-    assert sum(map(len, await pages(owner, **({"limit": 2} | query)))) == count
+    assert sum(len(page) for page in await pages(owner, query={"limit": 2} | query)) == count
 
 
 @pytest.mark.parametrize(
@@ -108,3 +114,44 @@ async def test_what_is_no_place_is_no_cursor(content: object) -> None:
 
     with pytest.raises(Refused, match="cursor"):
         place_of(cursor)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "name"),
+    [
+        ("accounts", {"prefix": "page-"}, "name"),
+        ("connections", {"account": "page-0"}, "connection_id"),
+        ("decisions", {}, "subject"),
+    ],
+)
+async def test_each_list_is_whole_over_its_pages(
+    owner: httpx.AsyncClient, path: str, query: dict[str, str], name: str
+) -> None:
+    for number in range(COUNT):
+        await owner.post("/api/v1/accounts", json={"name": f"page-{number}"})
+        body = {"amount_msat": 1, "reason": "a page", "force": True}
+        await owner.post(f"/api/v1/accounts/page-{number}/credit", json=body)
+        await owner.post("/api/v1/connections", json={"account": "page-0", "app": "a page"})
+
+    [whole] = await pages(owner, path, query=query | {"limit": "1000"})
+    parts = await pages(owner, path, query=query | {"limit": "3"})
+
+    assert [row for part in parts for row in part] == whole
+    assert len(whole) >= COUNT
+    assert len(parts[0]) == 3
+    assert path == "decisions" or len({row[name] for row in whole}) == len(whole)
+
+
+@pytest.mark.parametrize("path", ["accounts", "connections", "decisions"])
+async def test_a_cursor_of_another_list_is_none(owner: httpx.AsyncClient, path: str) -> None:
+    of_payments = after(Place(1_800_000_000, "in", "ab" * 16))
+
+    for cursor in (of_payments, "x", "W10"):
+        answer = await owner.get(f"/api/v1/{path}", params={"cursor": cursor})
+        assert answer.status_code == 400
+
+
+async def test_a_prefix_is_text_and_no_pattern(owner: httpx.AsyncClient) -> None:
+    for prefix, count in (("ann", 1), ("%", 0), ("an_", 0), ("ANN", 0)):
+        found = await owner.get("/api/v1/accounts", params={"prefix": prefix})
+        assert len(found.json()["items"]) == count

@@ -39,6 +39,7 @@ KEYS = [
     "parent_id",
     "created_at",
     "expires_at",
+    "paused",
     "revoked",
 ]
 READ = ["get_balance", "get_info", "list_transactions", "lookup_invoice"]

@@ -37,6 +37,13 @@ async def revoke(world: World, client: Client) -> None:
     world.edges.directory.put(replace(connection, revoked_at=now))
 
 
+async def pause(world: World, client: Client, *, paused_at: int | None) -> None:
+    connection = client.connection
+    name = connection.connection_id
+    await world.db.write(lambda tx: connections.set_paused(tx, name, paused_at=paused_at))
+    world.edges.directory.put(replace(connection, paused_at=paused_at))
+
+
 # --- refusals are answers too
 
 
@@ -120,6 +127,34 @@ async def test_a_connection_revoked_behind_the_services_back_is_refused_by_the_d
 
     assert answer["error"]["code"] == ErrorCode.UNAUTHORIZED
     assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
+async def test_a_connection_paused_behind_the_services_back_is_refused_by_the_database(
+    world: World, alice: Client
+) -> None:
+    await pause(world, alice, paused_at=world.clock())
+    world.edges.directory.put(alice.connection)
+
+    answer = await world.call(alice, "pay_invoice", {"invoice": an_invoice(world)})
+
+    assert answer["error"]["code"] == ErrorCode.RESTRICTED
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
+async def test_what_was_refused_during_a_pause_is_not_done_after_it(
+    world: World, alice: Client
+) -> None:
+    await pause(world, alice, paused_at=world.clock())
+    event = world.pay(alice, an_invoice(world))
+    await world.tasks.idle()
+    await pause(world, alice, paused_at=None)
+
+    world.deliver(event)
+    await world.tasks.idle()
+
+    assert world.answer(alice, event)["error"]["code"] == ErrorCode.RESTRICTED
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+    assert await world.count("payment") == 0
 
 
 async def test_a_request_that_is_refused_while_its_connection_ends_is_told_one_thing(

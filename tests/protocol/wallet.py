@@ -13,7 +13,7 @@ from typing import Any, cast
 from backends.sandbox import SandboxBackend
 from nwc_service.accounts import Accounts
 from nwc_service.config import load_settings
-from nwc_service.connections import Connections, Wish
+from nwc_service.connections import Connections
 from nwc_service.edges import Edges, open_edges
 from nwc_service.flow import build_flow
 from nwc_service.methods import resolve_scopes
@@ -22,6 +22,7 @@ from nwc_service.nostr.event import Event
 from nwc_service.store import ledger
 from nwc_service.store.audit import Audit, audit
 from nwc_service.wallet.units import BackendName
+from nwc_service.wishes import Wish
 from tests.clients.client import JsonObject
 from tests.clients.raw import Opened, RawClient
 from tests.clients.relay_link import Published, RelayLink

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from nwc_service.app import Service, running
 from nwc_service.config import load_settings
-from nwc_service.connections import Wish
+from nwc_service.wishes import Wish
 from tests.clients.raw import raw_client
 from tests.relay.scripted import until
 from tests.relay.small_relay import SmallRelay, small_relay

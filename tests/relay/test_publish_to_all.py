@@ -10,13 +10,13 @@ import pytest
 
 from nwc_service.app import running
 from nwc_service.config import load_settings
-from nwc_service.connections import Wish
 from nwc_service.keyring import Keyring
 from nwc_service.nip47 import kinds
 from nwc_service.nostr.event import Event
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Relays
+from nwc_service.wishes import Wish
 from tests.backends.lnbits_server import free_port
 from tests.clients.raw import raw_client
 from tests.relay.raw import CLIENT, NOW, WALLET, a_request, a_response

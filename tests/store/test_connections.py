@@ -5,8 +5,10 @@ from functools import partial
 
 import pytest
 
+from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.kinds import Encryption, NotificationType
 from nwc_service.store import connections
+from nwc_service.store.connections import Standing
 from nwc_service.wallet.budget import Budget, Renewal
 from nwc_service.wallet.units import AccountId, ConnectionId, Msat
 from tests.core.samples import ALICE, BOB, NOW, a_connection
@@ -113,28 +115,45 @@ async def test_what_was_made_and_not_revoked_is_counted(books: Books) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "now", "live"),
+    ("changes", "now", "judged"),
     [
-        pytest.param({}, NOW, True, id="for-ever"),
-        pytest.param({"expires_at": NOW + 1}, NOW, True, id="its-last-second"),
-        pytest.param({"expires_at": NOW}, NOW, False, id="at-its-expiry"),
+        pytest.param({}, NOW, Standing.SERVED, id="for-ever"),
+        pytest.param({"expires_at": NOW + 1}, NOW, Standing.SERVED, id="its-last-second"),
+        pytest.param({"expires_at": NOW}, NOW, Standing.ENDED, id="at-its-expiry"),
     ],
 )
 async def test_the_transaction_itself_judges_whether_a_connection_lives(
-    changes: dict[str, object], now: int, live: bool, books: Books
+    changes: dict[str, object], now: int, judged: Standing, books: Books
 ) -> None:
     connection = await books.connect(**changes)
 
-    judged = await books.database.read(lambda tx: connections.is_live(tx, connection, now=now))
+    assert await standing(books, connection, now=now) is judged
 
-    assert judged is live
+
+async def test_a_pause_counts_for_it_and_what_it_has_made_and_not_for_others(
+    books: Books,
+) -> None:
+    older = await books.connect()
+    child = await books.connect(connection_id="child", wallet_pubkey="cc" * 32, parent_id=ID)
+    other = await books.connect(connection_id="other", wallet_pubkey="dd" * 32)
+
+    await books.database.write(lambda tx: connections.set_paused(tx, ID, paused_at=NOW))
+    again = await books.database.write(
+        lambda tx: connections.set_paused(tx, ID, paused_at=NOW + 1)
+    )
+    paused = [await standing(books, each) for each in (older, child, other)]
+    await books.database.write(lambda tx: connections.set_paused(tx, ID, paused_at=None))
+
+    assert paused == [Standing.PAUSED, Standing.PAUSED, Standing.SERVED]
+    assert {each.paused_at for each in again} == {NOW}
+    assert await standing(books, older) is Standing.SERVED
 
 
 async def test_a_revoke_counts_for_who_holds_an_older_copy(books: Books) -> None:
     older = await books.connect()
     await books.database.write(lambda tx: connections.revoke(tx, ID, now=NOW))
 
-    assert not await books.database.read(lambda tx: connections.is_live(tx, older, now=NOW))
+    assert await standing(books, older) is Standing.ENDED
 
 
 @pytest.mark.attack("A20")
@@ -142,7 +161,11 @@ async def test_another_accounts_connection_is_not_live_here(books: Books) -> Non
     await books.connect()
     forged = a_connection(account_id=BOB)
 
-    assert not await books.database.read(lambda tx: connections.is_live(tx, forged, now=NOW))
+    assert await standing(books, forged) is Standing.ENDED
+
+
+async def standing(books: Books, connection: Connection, *, now: int = NOW) -> Standing:
+    return await books.database.read(lambda tx: connections.standing(tx, connection, now=now))
 
 
 # --- budgets

@@ -1,0 +1,29 @@
+"""Migration 7: pauses, who made an account, requests told apart by a key, and sign-ins."""
+
+HOUSE = (
+    "ALTER TABLE connection ADD COLUMN paused_at {int64}",
+    "CREATE INDEX connection_created ON connection (created_at, connection_id)",
+    # The token that made it, where that may make connections only of its own accounts.
+    "ALTER TABLE account ADD COLUMN made_by TEXT REFERENCES token (token_id)",
+    "CREATE INDEX account_created ON account (created_at, name)",
+    # What was answered to a POST of the admin API that came with an Idempotency-Key; without
+    # `status` it is under way, or was when the service was killed.
+    """CREATE TABLE keyed_request (
+        caller TEXT NOT NULL,
+        key TEXT NOT NULL,
+        request_hash TEXT NOT NULL,
+        status {int64},
+        body TEXT,
+        created_at {int64} NOT NULL,
+        PRIMARY KEY (caller, key)
+    ) {strict}""",
+    "CREATE INDEX keyed_request_created ON keyed_request (created_at)",
+    # Of the page: who is signed in, by the hash of what the browser holds.
+    """CREATE TABLE session (
+        secret_hash TEXT PRIMARY KEY,
+        token_id TEXT REFERENCES token (token_id),
+        created_at {int64} NOT NULL,
+        expires_at {int64} NOT NULL
+    ) {strict}""",
+    "CREATE INDEX session_expires ON session (expires_at)",
+)
