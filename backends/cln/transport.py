@@ -24,6 +24,7 @@ MAX_REPLY_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 
 METHOD_NOT_FOUND = -32601
+PAYING = ("xpay", "injectpaymentonion")
 # CLNRest did not hand the call on: no such right, path or form of request.
 REFUSED_UNREAD = (401, 403, 404, 405, 406, 413)
 DONE = 201
@@ -129,7 +130,7 @@ class RestTransport:
     async def call(
         self, method: str, params: Mapping[str, object], *, timeout_s: float | None
     ) -> RawReply:
-        client = self._fresh if method == "xpay" else self._kept
+        client = self._fresh if method in PAYING else self._kept
         timeout = httpx.Timeout(self._timeout_s, read=timeout_s)
         request = client.build_request(
             "POST", f"/v1/{method}", content=to_json(params), timeout=timeout

