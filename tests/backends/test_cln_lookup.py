@@ -156,7 +156,10 @@ async def test_the_history_has_a_payment_once_whatever_became_of_its_parts() -> 
         assert {item.amount_msat for item in listed} == {AMOUNT_MSAT}
 
 
-@pytest.mark.parametrize(("side", "cursor"), [("out", "x"), ("in", "x1"), ("in", "i-1")])
+@pytest.mark.parametrize(
+    ("side", "cursor"),
+    [("out", "x"), ("in", "x1"), ("in", "i-1"), ("in", "i" + "9" * 5000), ("out", "9" * 5000)],
+)
 async def test_a_cursor_of_another_backend_is_a_bad_request(side: str, cursor: str) -> None:
     backend = a_backend(socket="/nowhere")
 
