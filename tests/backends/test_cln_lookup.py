@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.cln import sender
+from backends.cln import sender, transport
 from backends.cln.payments import NO_MORE_PARTS_AFTER_S, outcome_at
 from backends.cln.wire import Parts
 from nwc_service.backend import (
@@ -114,6 +114,21 @@ async def test_what_failed_while_a_slow_node_was_asked_is_not_tried_again_yet(
 
         assert shape(await backend.pay(a_request())) == (NotSent, FailReason.REJECTED)
         assert double.core.of("xpay") == []
+
+
+@pytest.mark.parametrize("way", ["socket", "rest"])
+async def test_a_reply_without_end_is_not_kept(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cln_double() as double:
+        backend = a_backend(**double.options(way))
+        await backend.start()
+        monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100_000)
+        double.core.script["listsendpays"] = {"payments": [], "x": "x" * 200_000}
+
+        with pytest.raises(BackendUnavailable, match=r"lookup_payment.*without end"):
+            await backend.lookup_payment(PaymentRef("x", PAYMENT_HASH, 0))
+        await backend.close()
 
 
 async def test_rows_of_another_payment_are_not_believed() -> None:
