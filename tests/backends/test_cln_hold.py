@@ -166,6 +166,21 @@ async def test_the_deadline_is_the_plugins_own(double: ClnDouble, backend: ClnBa
     assert deadlines == [expiry - 3, expiry - 12, expiry - 3]
 
 
+async def test_a_part_that_was_refused_counts_neither_as_money_nor_for_the_deadline(
+    double: ClnDouble, backend: ClnBackend
+) -> None:
+    made = await backend.create_invoice(a_spec(5_000_000, hold_hash=HASH))
+    double.core.holds.refuse(HASH, amount_msat=9_000_000)
+    await double.core.pay_from_outside(made.invoice, None)
+
+    accepted = await backend.lookup_invoice(HASH)
+    settled = await backend.resolve_hold(HASH, PREIMAGE)
+
+    assert accepted is not None
+    assert (accepted.received_msat, settled.received_msat) == (5_000_000, 5_000_000)
+    assert (accepted.settle_deadline or 0) > double.core.height
+
+
 @pytest.mark.parametrize("preimage", [PREIMAGE, None], ids=["settle", "cancel"])
 async def test_what_the_plugin_did_not_do_is_not_taken_as_done(
     double: ClnDouble, backend: ClnBackend, preimage: Preimage | None
