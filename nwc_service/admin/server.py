@@ -1,4 +1,4 @@
-"""Serves the admin API, and leaves its address and token in the data directory."""
+"""Serves the admin API and the page, and leaves their address in the data directory."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from nwc_service import datadir
-from nwc_service.admin.api import build
-from nwc_service.admin.state import State
-from nwc_service.request_ids import RequestIds
+from nwc_service.request_ids import App, RequestIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +28,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def open_admin(
-    state: State, *, host: str, port: int, data_dir: Path
-) -> AsyncIterator[Admin]:
+async def open_admin(app: App, *, host: str, port: int, data_dir: Path) -> AsyncIterator[Admin]:
     """Listen until left. Raises OSError naming the address."""
     listener = _listen(host, port)
     bound_port = int(listener.getsockname()[1])
-    app = build(state, token=datadir.admin_token(data_dir))
     config = uvicorn.Config(
         RequestIds(app),
         log_config=None,

@@ -10,6 +10,7 @@ from nwc_service.cli import (
     connection,
     decision,
     doctor,
+    page,
     payment,
     sandbox,
     service,
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
+app.command("page")(page.page)
 app.add_typer(account.app, name="account")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
