@@ -166,6 +166,19 @@ async def test_the_deadline_is_the_plugins_own(double: ClnDouble, backend: ClnBa
     assert deadlines == [expiry - 3, expiry - 12, expiry - 3]
 
 
+async def test_rows_of_another_invoice_are_not_believed(
+    double: ClnDouble, backend: ClnBackend
+) -> None:
+    plain = await backend.create_invoice(a_spec(our_id="plain"))
+    held = await backend.create_invoice(a_spec(our_id="held", hold_hash=HASH))
+    double.core.script["listinvoices"] = double.core.listinvoices()
+    double.core.script["listholdinvoices"] = {"holdinvoices": double.core.holds.rows}
+
+    assert await backend.lookup_invoice(PaymentHash("00" * 32)) is None
+    assert await backend.lookup_invoice(plain.payment_hash) == plain
+    assert await backend.lookup_invoice(HASH) == held
+
+
 async def test_a_part_that_was_refused_counts_neither_as_money_nor_for_the_deadline(
     double: ClnDouble, backend: ClnBackend
 ) -> None:
