@@ -95,23 +95,7 @@ def add_routes(api: APIRouter, state: State) -> None:
             lambda tx: views.users_payment(tx, name, account_id=account_id, now=state.clock())
         )
 
-    @api.get("/me/connections")
-    async def list_my_connections(wanted: Annotated[Page, Query()], caller: Caller) -> View:
-        return await state.books.read(
-            lambda tx: views.connection_page(
-                tx,
-                account_name=caller.name,
-                cursor=wanted.cursor,
-                limit=wanted.limit,
-                relays_of=state.relays.advertised,
-                now=state.clock(),
-            )
-        )
-
-    @api.get("/me/connections/{connection_id}")
-    async def show_my_connection(connection_id: str, caller: Caller) -> View:
-        return await own.view(connection_id, caller)
-
+    _add_connections(api, state, own=own)
     _add_making(api, state)
     _add_changing(api, state, own=own)
 
@@ -132,6 +116,25 @@ class Own:
         if found is None or found.account_id != _account(caller):
             raise NotFound(f"there is no connection {connection_id!r}")
         return name
+
+
+def _add_connections(api: APIRouter, state: State, *, own: Own) -> None:
+    @api.get("/me/connections")
+    async def list_my_connections(wanted: Annotated[Page, Query()], caller: Caller) -> View:
+        return await state.books.read(
+            lambda tx: views.connection_page(
+                tx,
+                account_name=caller.name,
+                cursor=wanted.cursor,
+                limit=wanted.limit,
+                relays_of=state.relays.advertised,
+                now=state.clock(),
+            )
+        )
+
+    @api.get("/me/connections/{connection_id}")
+    async def show_my_connection(connection_id: str, caller: Caller) -> View:
+        return await own.view(connection_id, caller)
 
 
 def _add_making(api: APIRouter, state: State) -> None:
