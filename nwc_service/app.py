@@ -13,6 +13,8 @@ from nwc_service.accounts import Accounts
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
 from nwc_service.announcer import Announcer
+from nwc_service.backup import Place
+from nwc_service.backups import Backups
 from nwc_service.config import RelaySettings, Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
@@ -105,6 +107,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     edges.spawn(flow.dispatcher.run())
     edges.spawn(flow.reconciler.run())
     edges.spawn(announcer.run(jitter=RANDOM))
+    edges.spawn(_backups(edges).run())
     await _measure(edges, flow, stack=stack, relays=relays)
     return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
 
@@ -124,6 +127,17 @@ async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) ->
     await mark.keep()
     stack.push_async_callback(mark.keep_at_the_end)
     edges.spawn(mark.keep_for_ever())
+
+
+def _backups(edges: Edges) -> Backups:
+    settings = edges.settings
+    return Backups(
+        edges.db,
+        place=Place(settings.data_dir, settings.database_path),
+        settings=settings.backup,
+        seal=edges.keyring.sealed,
+        clock=_clock,
+    )
 
 
 async def _measure(edges: Edges, flow: Flow, *, stack: AsyncExitStack, relays: Relays) -> None:

@@ -130,6 +130,13 @@ class SolvencySettings(_Section):
     required_percent: Annotated[int, Field(ge=0, le=1000)] = 100
 
 
+class BackupSettings(_Section):
+    directory: Annotated[Path, Field(strict=False)] | None = None
+    passphrase_file: Annotated[Path, Field(strict=False)] | None = None
+    every_s: Annotated[int, Field(ge=60, le=366 * 86_400)] = 86_400
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 14
+
+
 class LogSettings(_Section):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)
@@ -163,6 +170,7 @@ class Settings(_Section):
     payments: PaymentSettings = PaymentSettings()
     invoices: InvoiceSettings = InvoiceSettings()
     solvency: SolvencySettings = SolvencySettings()
+    backup: BackupSettings = BackupSettings()
     log: LogSettings = LogSettings()
 
     @property

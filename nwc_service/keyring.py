@@ -4,14 +4,17 @@ The master key and the database together restore everything; neither alone does.
 """
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest
 from pathlib import Path
 
+from nwc_service import passphrase
 from nwc_service.nip47.connection import Connection
 from nwc_service.nip47.envelope import Channel
 from nwc_service.nostr.keys import InvalidKey, Keypair, PublicKey
+from nwc_service.sealed_key import is_sealed, seal, unseal
 from nwc_service.wallet.units import ConnectionId, InvoiceId, Preimage
 
 MASTER_KEY_BYTES = 32
@@ -31,6 +34,10 @@ class Keyring:
     def fingerprint(self) -> str:
         """Tells whether a database belongs to this master key, and nothing else."""
         return self._derive("fingerprint", "").hex()
+
+    def sealed(self, words: str) -> str:
+        """The master key under a passphrase. Raises ValueError for one that is too short."""
+        return seal(self._master_key, words)
 
     def wallet_pubkey(self, connection_id: ConnectionId) -> PublicKey:
         return self.wallet_keypair(connection_id).public_key
@@ -57,19 +64,30 @@ class Keyring:
         return digest(self._master_key, f"nwc-service/{purpose}/{subject}".encode(), sha256)
 
 
-def open_master_key(path: Path) -> bytes:
-    """Read the master key, or make one at the first start. Raises ValueError."""
+def open_master_key(path: Path, *, ask: Callable[[], str] = passphrase.ask) -> bytes:
+    """Read the master key, or make one at the first start; one that is sealed is opened with
+    the passphrase that `ask` gives. Raises ValueError."""
     try:
         text = path.read_text().strip()
     except FileNotFoundError:
         return _create(path)
-    try:
-        master_key = bytes.fromhex(text)
-    except ValueError:
-        master_key = b""
+    if is_sealed(text):
+        try:
+            master_key = unseal(text, ask())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    else:
+        master_key = _from_hex(text)
     if len(master_key) != MASTER_KEY_BYTES:
         raise ValueError(f"{path} does not hold a master key: 64 hex digits")
     return master_key
+
+
+def _from_hex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""
 
 
 def _create(path: Path) -> bytes:

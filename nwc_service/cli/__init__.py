@@ -7,6 +7,7 @@ from nwc_service.cli import (
     alarm,
     audit,
     backend,
+    backup,
     connection,
     decision,
     doctor,
@@ -31,6 +32,9 @@ app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
 app.command("page")(page.page)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.add_typer(backup.key, name="key")
 app.add_typer(account.app, name="account")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nwc_service.backend import Finding
 from nwc_service.config import Settings
-from nwc_service.doctor import books, disk, files, ports, relays, settings
+from nwc_service.doctor import backups, books, disk, files, ports, relays, settings
 
 __all__ = ["examine"]
 
@@ -26,7 +26,8 @@ async def examine(chosen: Settings, *, config: Path | None) -> Sequence[Finding]
     measured = await asyncio.to_thread(disk.look, data_dir)
     running = await ports.look(chosen, known=known.ports)
     reached = await relays.look(_relay_urls(chosen, running), now=time.time)
-    return [*found, *measured, *known.findings, *running.findings, *reached]
+    saved = backups.look(chosen, now=time.time())
+    return [*found, *measured, *saved, *known.findings, *running.findings, *reached]
 
 
 def _relay_urls(chosen: Settings, running: ports.Running) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """The database: whole, of this program's version and this master key, and not of the future."""
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,8 @@ from nwc_service import datadir
 from nwc_service.backend import Finding
 from nwc_service.config import Settings
 from nwc_service.keyring import Keyring, open_master_key
+from nwc_service.passphrase import passphrase_file
+from nwc_service.sealed_key import is_sealed
 from nwc_service.store import alarms, ledger, meta, nodes
 from nwc_service.store.database import StoreError, Tx
 from nwc_service.store.sqlite import open_sqlite
@@ -102,6 +105,8 @@ async def _owner(tx: Tx, data_dir: Path) -> Sequence[Finding]:
     path = data_dir / datadir.MASTER_KEY
     if fingerprint is None or not path.exists():
         return []
+    if is_sealed(path.read_text()) and passphrase_file(os.environ) is None:
+        return [Finding(SUBJECT, "the master key is encrypted, so it was not compared")]
     try:
         is_its_own = Keyring(open_master_key(path)).fingerprint == fingerprint
     except ValueError as error:
