@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import structlog
 
 from nwc_service.accounts import Accounts
+from nwc_service.addresses import Addresses, lud16_reader
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
 from nwc_service.announcer import Announcer
+from nwc_service.backend import NodeInfo
 from nwc_service.config import RelaySettings, Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
@@ -24,6 +26,8 @@ from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
 from nwc_service.metrics.exposition import reading
 from nwc_service.outbound import Outbound
+from nwc_service.payers import Payers
+from nwc_service.public import open_public
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.backoff import RANDOM
 from nwc_service.relay.delivery import LATE_S
@@ -36,6 +40,7 @@ from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
 from nwc_service.wallet.payment import CLOCK_SKEW_S
 from nwc_service.wallet.units import BackendName
+from nwc_service.zaps import Zaps, publisher
 
 __all__ = ["Service", "StartError", "running"]
 
@@ -55,6 +60,8 @@ class Service:
     directory: Directory
     relays: Relays
     admin_url: str
+    public_url: str | None
+    """Where the listener of Lightning addresses is, if there is one."""
 
 
 @asynccontextmanager
@@ -103,7 +110,12 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     edges.spawn(flow.reconciler.run())
     edges.spawn(announcer.run(jitter=RANDOM))
     await _measure(edges, flow, stack=stack, relays=relays)
-    return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
+    public_url = await _serve_public(edges, flow, stack=stack)
+    accounts, connections, admin_url = await _serve_admin(
+        edges, flow, stack=stack, relays=relays, announcer=announcer
+    )
+    log.info("service.started", admin_url=admin_url, relays=list(relays.own_urls))
+    return Service(accounts, connections, edges.directory, relays, admin_url, public_url)
 
 
 async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) -> None:
@@ -236,6 +248,44 @@ def _accounts(edges: Edges, flow: Flow) -> Accounts:
     )
 
 
+def _addresses(edges: Edges, accounts: Accounts) -> Addresses:
+    return Addresses(
+        edges.db,
+        accounts=accounts,
+        backends=edges.backends,
+        domain=edges.settings.public.domain,
+        clock=_clock,
+    )
+
+
+async def _serve_public(edges: Edges, flow: Flow, *, stack: AsyncExitStack) -> str | None:
+    """Nothing where no domain is set, but for receipts of what was paid before."""
+    settings = edges.settings.public
+    publish = publisher(_outbound(edges.settings))
+    zaps = Zaps(edges.db, keyring=edges.keyring, publish=publish, clock=_clock)
+    edges.spawn(zaps.run())
+    if settings.domain is None:
+        return None
+    node_info = flow.reconciler.node_info
+    payers = Payers(
+        edges.db,
+        receiver=flow.receiver,
+        backends=edges.backends,
+        keyring=edges.keyring,
+        node_info=lambda name: node_info.get(name, NodeInfo()),
+        settings=settings,
+        clock=_clock,
+    )
+    edges.spawn(payers.tidy())
+    host, port = await stable_address(edges.db, "public", listen=settings.listen)
+    public = await stack.enter_async_context(
+        open_public(payers, host=host, port=port, trusted_proxies=settings.trusted_proxies)
+    )
+    await remember_port(edges.db, "public", port_number=public.port)
+    log.info("public.started", url=public.url, domain=settings.domain)
+    return public.url
+
+
 async def _serve_admin(
     edges: Edges,
     flow: Flow,
@@ -243,7 +293,7 @@ async def _serve_admin(
     stack: AsyncExitStack,
     relays: Relays,
     announcer: Announcer,
-) -> Service:
+) -> tuple[Accounts, Connections, str]:
     accounts = _accounts(edges, flow)
     connections = Connections(
         edges.db,
@@ -252,6 +302,7 @@ async def _serve_admin(
         keyring=edges.keyring,
         resolve_scopes=resolve_scopes,
         relays_of=relays.advertised,
+        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
         announce=announcer.announce,
         clock=_clock,
     )
@@ -259,6 +310,7 @@ async def _serve_admin(
         db=edges.db,
         books=edges.books,
         accounts=accounts,
+        addresses=_addresses(edges, accounts),
         connections=connections,
         linking=Linking(
             connections,
@@ -287,8 +339,7 @@ async def _serve_admin(
         open_admin(state, host=host, port=port, data_dir=settings.data_dir)
     )
     await remember_port(edges.db, "admin", port_number=admin.port)
-    log.info("service.started", admin_url=admin.url, relays=list(relays.own_urls))
-    return Service(accounts, connections, edges.directory, relays, admin.url)
+    return accounts, connections, admin.url
 
 
 def _clock() -> int:

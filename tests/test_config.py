@@ -20,6 +20,8 @@ VARIABLES = {
     "NWC_EMBEDDED_RELAY_LISTEN": ("[::1]:7447", ("embedded_relay", "listen"), "[::1]:7447"),
     "NWC_RELAYS": ("wss://a/, ws://b/c,", ("relay", "urls"), ("wss://a", "ws://b/c")),
     "NWC_PUBLIC_RELAY_URL": ("wss://p/", ("relay", "public_url"), "wss://p"),
+    "NWC_PUBLIC_LISTEN": ("127.0.0.1:4445", ("public", "listen"), "127.0.0.1:4445"),
+    "NWC_PUBLIC_DOMAIN": ("Example.org", ("public", "domain"), "example.org"),
     "NWC_DATABASE_URL": ("sqlite:////a/b", ("database", "url"), "sqlite:////a/b"),
     "NWC_LOG_LEVEL": ("warning", ("log", "level"), "warning"),
 }

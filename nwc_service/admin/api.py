@@ -5,6 +5,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from nwc_service import __version__
 from nwc_service.admin import (
     accounts,
+    addresses,
     alarms,
     backends,
     changes,
@@ -21,7 +22,18 @@ from nwc_service.admin.access import BEARER, PREFIX, Door, admitted
 from nwc_service.admin.keyed import KeyedRequests
 from nwc_service.admin.state import State
 
-NOUNS = (accounts, connections, changes, links, payments, suspense, backends, alarms, tokens)
+NOUNS = (
+    accounts,
+    addresses,
+    connections,
+    changes,
+    links,
+    payments,
+    suspense,
+    backends,
+    alarms,
+    tokens,
+)
 
 
 def build(state: State, *, token: str) -> FastAPI:

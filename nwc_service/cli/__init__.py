@@ -4,6 +4,7 @@ import typer
 
 from nwc_service.cli import (
     account,
+    address,
     alarm,
     audit,
     backend,
@@ -30,6 +31,7 @@ app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(account.app, name="account")
+app.add_typer(address.app, name="address")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
 app.add_typer(suspense.app, name="suspense")
