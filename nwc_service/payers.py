@@ -18,6 +18,7 @@ from nwc_service.answers import Clock
 from nwc_service.backend import Cap, LightningBackend, NodeInfo
 from nwc_service.config import PublicSettings
 from nwc_service.keyring import Keyring
+from nwc_service.lnurl.names import NAME
 from nwc_service.lnurl.pay import Ask, Terms, parse_ask
 from nwc_service.ratelimit import Buckets, Rate
 from nwc_service.receive import Receiver
@@ -83,7 +84,7 @@ class Payers:
 
     async def pubkey(self, name: str) -> str | None:
         """Who has the name, as NIP-05 tells it."""
-        found = await self._db.read(lambda tx: addresses.named(tx, name))
+        found = await self._named(name)
         return found.nostr_pubkey if found else None
 
     async def invoice(self, name: str, query: Mapping[str, str]) -> Invoice:
@@ -128,10 +129,15 @@ class Payers:
         await self._db.write(lambda tx: addresses.forget_unpaid(tx, expired_before=before))
 
     async def _address(self, name: str) -> Address:
-        found = await self._db.read(lambda tx: addresses.named(tx, name))
+        found = await self._named(name)
         if found is None:
             raise NotFound(NO_ADDRESS)
         return found
+
+    async def _named(self, name: str) -> Address | None:
+        if not NAME.fullmatch(name):
+            return None  # whatever else it is, no database is asked
+        return await self._db.read(lambda tx: addresses.named(tx, name))
 
     def _terms(self, address: Address) -> Terms:
         backend = self._backends.get(BackendName(address.backend or ""))

@@ -15,7 +15,7 @@ from nwc_service.keyring import Keyring
 from nwc_service.lnurl import zap as nip57
 from nwc_service.nip47 import strict_json
 from nwc_service.nostr.event import Event, parse_event
-from nwc_service.outbound import Outbound
+from nwc_service.outbound import ForbiddenAddress, Outbound
 from nwc_service.relay.connection import PublishResult, RelayConnection
 from nwc_service.store import zaps
 from nwc_service.store.database import Database
@@ -98,8 +98,15 @@ def publisher(outbound: Outbound) -> Publish:
     """To relays that strangers name: to public addresses only, one connection each time."""
 
     async def publish(url: str, event: Event) -> PublishResult:
+        try:
+            address = (await outbound.addresses(url))[0]
+        except ForbiddenAddress as error:
+            return PublishResult(False, f"blocked: {error}")
+        except (OSError, ValueError) as error:
+            return PublishResult(False, f"error: {error}")
+
         async def route() -> str | None:
-            return (await outbound.addresses(url))[0]
+            return address
 
         relay = RelayConnection(
             url,
