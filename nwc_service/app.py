@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from nwc_service import datadir
 from nwc_service.accounts import Accounts
 from nwc_service.addresses import Addresses, lud16_reader
 from nwc_service.admin.server import open_admin
@@ -26,6 +27,7 @@ from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
 from nwc_service.metrics.exposition import reading
 from nwc_service.outbound import Outbound
+from nwc_service.page.site import build as build_site
 from nwc_service.payers import Payers
 from nwc_service.public import open_public
 from nwc_service.ratelimit import Rate
@@ -35,6 +37,7 @@ from nwc_service.relay.pool import RelayPool
 from nwc_service.relays import Relays
 from nwc_service.resolve import Resolver
 from nwc_service.restore import Margins, Mark, use_with_care
+from nwc_service.samples import keep_samples
 from nwc_service.store import meta
 from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
@@ -140,6 +143,7 @@ async def _measure(edges: Edges, flow: Flow, *, stack: AsyncExitStack, relays: R
     await gauges.start()
     stack.enter_context(reading(gauges.read))
     edges.spawn(watch_loop())
+    edges.spawn(keep_samples(edges.db, flow.solvency, clock=_clock))
 
 
 def _pool(edges: Edges, flow: Flow, *, on_open: Callable[[str], None]) -> RelayPool:
@@ -336,7 +340,12 @@ async def _serve_admin(
     settings = edges.settings
     host, port = await stable_address(edges.db, "admin", listen=settings.admin.listen)
     admin = await stack.enter_async_context(
-        open_admin(state, host=host, port=port, data_dir=settings.data_dir)
+        open_admin(
+            build_site(state, token=datadir.admin_token(settings.data_dir)),
+            host=host,
+            port=port,
+            data_dir=settings.data_dir,
+        )
     )
     await remember_port(edges.db, "admin", port_number=admin.port)
     return accounts, connections, admin.url

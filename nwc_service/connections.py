@@ -250,6 +250,12 @@ class Connections:
             self._directory.put(connection)
         await asyncio.gather(*map(self._announce, those))
 
+    @property
+    def count(self) -> int:
+        """Of those that are live."""
+        now = self._clock()
+        return sum(connection.is_live(now) for connection in self._directory)
+
     def serves(self, client_pubkey: str) -> bool:
         """Whether a live connection has this client key."""
         now = self._clock()

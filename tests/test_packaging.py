@@ -79,6 +79,9 @@ def test_lnbits_is_never_a_dependency_of_the_service() -> None:
     assert int(locked("run")["pydantic"].split(".")[0]) >= 2
 
 
+PAGE_PARTS = ("templates", "static")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
@@ -95,7 +98,8 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
     sources = {
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
-        for path in (REPOSITORY / package).rglob("*.py")
+        for path in (REPOSITORY / package).rglob("*")
+        if path.suffix == ".py" or path.parent.name in PAGE_PARTS
     }
     assert len(sources) > 80
     assert shipped - metadata == sources

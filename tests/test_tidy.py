@@ -125,6 +125,7 @@ SIGNATURES_OF_OTHERS = {
     "nwc_service/admin/api.py: backend_command": "likewise",
     "nwc_service/log.py: redact": "structlog calls it",
     "nwc_service/request_ids.py: __call__": "ASGI calls it",
+    "nwc_service/page/api.py: signed_in": "likewise",
     "nwc_service/nostr/keys.py: _copy_x": "libsecp256k1 calls it",
     "nwc_service/backend/port.py: list_history": "the port, as adapters of others implement it",
     "backends/sandbox/backend.py: list_history": "implements the port",

@@ -18,6 +18,7 @@ from nwc_service.admin.keyed import Handler, KeyedRequests
 from nwc_service.answers import Clock
 from nwc_service.store import tokens
 from nwc_service.store.database import Database
+from nwc_service.store.tokens import Token
 
 PREFIX = "/api/v1"
 METRICS = "/metrics"
@@ -40,6 +41,11 @@ RANK = {Role.READ_ONLY: 0, Role.OPERATOR: 1, Role.OWNER: 2}
 PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections")})
 
 LEAST: Mapping[tuple[str, str], Role] = {
+    ("GET", "/overview"): Role.READ_ONLY,
+    ("GET", "/relays"): Role.READ_ONLY,
+    ("GET", "/series"): Role.READ_ONLY,
+    ("GET", "/whoami"): Role.READ_ONLY,
+    ("POST", "/sign-ins"): Role.READ_ONLY,
     ("GET", "/accounts"): Role.READ_ONLY,
     ("GET", "/accounts/{name}"): Role.READ_ONLY,
     ("POST", "/accounts"): Role.OPERATOR,
@@ -94,6 +100,14 @@ class Principal:
         return least is not None and RANK[self.role] >= RANK[least]
 
 
+def owner() -> Principal:
+    return Principal(OWNER_NAME, Role.OWNER)
+
+
+def principal_of(token: Token) -> Principal:
+    return Principal(token.name, Role(token.role), token.token_id)
+
+
 class Door:
     """The owner's token is that of the data directory; all others are in the database."""
 
@@ -104,14 +118,14 @@ class Door:
 
     async def principal(self, secret: str) -> Principal | None:
         if compare_digest(secret.encode(), self._owner_token):
-            return Principal(OWNER_NAME, Role.OWNER)
+            return owner()
         found = await self._db.read(lambda tx: tokens.by_secret(tx, hash_of(secret)))
         if found is None:
             return None
         now = self._clock()
         if now - (found.last_used_at or 0) >= USE_IS_NOTED_EVERY_S:
             await self._db.write(lambda tx: tokens.used(tx, found.token_id, now=now))
-        return Principal(found.name, Role(found.role), found.token_id)
+        return principal_of(found)
 
 
 def hash_of(secret: str) -> str:
@@ -141,10 +155,17 @@ def admitted(door: Door, keyed: KeyedRequests) -> type[APIRoute]:
     return AdmittedRoute
 
 
+SIGNED_IN = "nwc_service.principal"
+"""In the ASGI scope of a request that the page makes for who is signed in there. Nothing that
+comes over a socket can set it."""
+
+
 async def _admitted(request: Request, *, door: Door, path: str) -> Principal:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     is_bearer = scheme.lower() == "bearer" and secret
-    principal = await door.principal(secret) if is_bearer else None
+    principal: Principal | None = request.scope.get(SIGNED_IN)
+    if principal is None and is_bearer:
+        principal = await door.principal(secret)
     if principal is None:
         raise HTTPException(
             401, "a valid bearer token is required", headers={"WWW-Authenticate": "Bearer"}

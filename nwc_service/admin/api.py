@@ -13,8 +13,10 @@ from nwc_service.admin import (
     health,
     links,
     metrics,
+    overview,
     payments,
     problems,
+    signing_in,
     suspense,
     tokens,
 )
@@ -23,6 +25,8 @@ from nwc_service.admin.keyed import KeyedRequests
 from nwc_service.admin.state import State
 
 NOUNS = (
+    overview,
+    signing_in,
     accounts,
     addresses,
     connections,
@@ -36,12 +40,11 @@ NOUNS = (
 )
 
 
-def build(state: State, *, token: str) -> FastAPI:
-    """The application; `token` is the owner's."""
+def build(state: State, *, door: Door) -> FastAPI:
+    """The application, without the page."""
     app = FastAPI(title="nwc-service", version=__version__, docs_url=None, redoc_url=None)
     problems.add_handlers(app)
     health.add_routes(app, state)
-    door = Door(state.db, owner_token=token, clock=state.clock)
     route = admitted(door, KeyedRequests(state.db, clock=state.clock))
     described = [Depends(BEARER)]
     api = APIRouter(prefix=PREFIX, route_class=route, dependencies=described)

@@ -11,6 +11,7 @@ from nwc_service.cli import (
     connection,
     decision,
     doctor,
+    page,
     payment,
     sandbox,
     service,
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
+app.command("page")(page.page)
 app.add_typer(account.app, name="account")
 app.add_typer(address.app, name="address")
 app.add_typer(connection.app, name="connection")

@@ -184,6 +184,12 @@ async def newest_at(tx: Tx) -> int | None:
     return row["created_at"] if row else None
 
 
+async def book_msat(tx: Tx, name: str) -> int:
+    """Of one of the operator's books; its sign is as the books have it."""
+    row = await tx.one("SELECT balance_msat FROM book WHERE name = :name", name=name)
+    return int(row["balance_msat"]) if row else 0
+
+
 async def liabilities_msat(tx: Tx) -> Msat:
     """What the operator owes: all that users have, and what waits in suspense."""
     row = await tx.one(

@@ -43,6 +43,15 @@ async def by_secret(tx: Tx, secret_hash: str) -> Token | None:
     return _token(row) if row else None
 
 
+async def token(tx: Tx, token_id: str) -> Token | None:
+    """The one that is valid."""
+    row = await tx.one(
+        f"SELECT {_COLUMNS} FROM token WHERE token_id = :token_id AND revoked_at IS NULL",
+        token_id=token_id,
+    )
+    return _token(row) if row else None
+
+
 async def tokens(tx: Tx) -> list[Token]:
     """All that ever were, oldest first."""
     return [

@@ -17,6 +17,7 @@ from nwc_service.views.books import (
     token_view,
 )
 from nwc_service.views.connections import RelaysOf, connection, connection_page
+from nwc_service.views.overview import overview, time_series
 from nwc_service.views.payments import PaymentFilter, outgoing, payment, payment_page
 from nwc_service.views.view import MAX_PAGE, View
 
@@ -40,9 +41,11 @@ __all__ = [
     "connection_page",
     "decision_page",
     "outgoing",
+    "overview",
     "payment",
     "payment_page",
     "suspense_list",
+    "time_series",
     "token_list",
     "token_view",
 ]

@@ -8,10 +8,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from nwc_service.admin import api
 from nwc_service.admin.state import State
 from nwc_service.backend import BackendUnavailable, PaymentRef, PayRequest
 from nwc_service.cli import common
+from nwc_service.page import site
 from nwc_service.wallet.units import Msat
 from tests.backends.contract import a_spec
 from tests.backends.lnbits_double import (
@@ -35,7 +35,7 @@ def app() -> FastAPI:
     """With nothing behind it that could answer."""
     state = Mock()
     state.db.read = AsyncMock(return_value=None)  # there is no other token
-    return api.build(cast("State", state), token=TOKEN)
+    return site.build(cast("State", state), token=TOKEN)
 
 
 @pytest.fixture

@@ -18,12 +18,21 @@ HOUSE = (
         PRIMARY KEY (caller, key)
     ) {strict}""",
     "CREATE INDEX keyed_request_created ON keyed_request (created_at)",
-    # Of the page: who is signed in, by the hash of what the browser holds.
+    # Of the page: who is signed in, by the hash of what the browser holds, or may sign in once
+    # with a link. Without `token_id` it is the owner.
     """CREATE TABLE session (
         secret_hash TEXT PRIMARY KEY,
+        is_link {int64} NOT NULL,
         token_id TEXT REFERENCES token (token_id),
         created_at {int64} NOT NULL,
         expires_at {int64} NOT NULL
     ) {strict}""",
     "CREATE INDEX session_expires ON session (expires_at)",
+    # What was owed and what the backends could send and receive, for the plots.
+    """CREATE TABLE sample (
+        taken_at {int64} PRIMARY KEY,
+        owed_msat {int64} NOT NULL,
+        spendable_msat {int64} NOT NULL,
+        receivable_msat {int64} NOT NULL
+    ) {strict}""",
 )
