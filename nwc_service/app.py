@@ -14,7 +14,6 @@ from nwc_service.addresses import Addresses, lud16_reader
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
 from nwc_service.announcer import Announcer
-from nwc_service.backend import NodeInfo
 from nwc_service.config import RelaySettings, Settings
 from nwc_service.connections import Connections
 from nwc_service.datadir import InUse
@@ -27,9 +26,8 @@ from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
 from nwc_service.metrics.exposition import reading
 from nwc_service.outbound import Outbound
+from nwc_service.outside import open_outside
 from nwc_service.page.site import build as build_site
-from nwc_service.payers import Payers
-from nwc_service.public import open_public
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.backoff import RANDOM
 from nwc_service.relay.delivery import LATE_S
@@ -43,7 +41,6 @@ from nwc_service.store.database import StoreError
 from nwc_service.store.meta import ADVERTISED
 from nwc_service.wallet.payment import CLOCK_SKEW_S
 from nwc_service.wallet.units import BackendName
-from nwc_service.zaps import Zaps, publisher
 
 __all__ = ["Service", "StartError", "running"]
 
@@ -113,7 +110,9 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     edges.spawn(flow.reconciler.run())
     edges.spawn(announcer.run(jitter=RANDOM))
     await _measure(edges, flow, stack=stack, relays=relays)
-    public_url = await _serve_public(edges, flow, stack=stack)
+    public_url = await open_outside(
+        edges, flow, stack=stack, outbound=_outbound(settings), clock=_clock
+    )
     accounts, connections, admin_url = await _serve_admin(
         edges, flow, stack=stack, relays=relays, announcer=announcer
     )
@@ -260,34 +259,6 @@ def _addresses(edges: Edges, accounts: Accounts) -> Addresses:
         domain=edges.settings.public.domain,
         clock=_clock,
     )
-
-
-async def _serve_public(edges: Edges, flow: Flow, *, stack: AsyncExitStack) -> str | None:
-    """Nothing where no domain is set, but for receipts of what was paid before."""
-    settings = edges.settings.public
-    publish = publisher(_outbound(edges.settings))
-    zaps = Zaps(edges.db, keyring=edges.keyring, publish=publish, clock=_clock)
-    edges.spawn(zaps.run())
-    if settings.domain is None:
-        return None
-    node_info = flow.reconciler.node_info
-    payers = Payers(
-        edges.db,
-        receiver=flow.receiver,
-        backends=edges.backends,
-        keyring=edges.keyring,
-        node_info=lambda name: node_info.get(name, NodeInfo()),
-        settings=settings,
-        clock=_clock,
-    )
-    edges.spawn(payers.tidy())
-    host, port = await stable_address(edges.db, "public", listen=settings.listen)
-    public = await stack.enter_async_context(
-        open_public(payers, host=host, port=port, trusted_proxies=settings.trusted_proxies)
-    )
-    await remember_port(edges.db, "public", port_number=public.port)
-    log.info("public.started", url=public.url, domain=settings.domain)
-    return public.url
 
 
 async def _serve_admin(

@@ -9,6 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from nwc_service.request_ids import App
+
 
 class _Server(uvicorn.Server):
     @contextmanager
@@ -35,7 +37,7 @@ def listen(host: str, port: int, *, what: str) -> socket.socket:
 
 @asynccontextmanager
 async def serving(
-    app: Any,  # ASGI's own type is a union that no two libraries spell alike
+    app: App,
     listener: socket.socket,
     **options: Any,
 ) -> AsyncIterator[int]:
