@@ -52,6 +52,7 @@ async def state_of(world: World, invoice: Invoice) -> InvoiceState | None:
 # --- money
 
 
+@pytest.mark.attack("A15")
 async def test_who_pays_an_address_pays_its_account_exactly_once(
     world: World, alice: Client, office: Office
 ) -> None:
@@ -110,6 +111,7 @@ async def test_what_is_open_when_an_address_is_removed_is_credited_all_the_same(
     assert kinds == ["address_removed", "address_added"]
 
 
+@pytest.mark.attack("A20")
 async def test_an_invoice_is_not_made_for_an_address_that_goes_meanwhile(
     world: World, office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ async def test_what_strangers_ask_for_is_listed_once_they_have_paid(
     assert (shown["payment_hash"], shown["state"]) == (made.payment_hash, "settled")
 
 
+@pytest.mark.attack("A28")
 async def test_strangers_cannot_use_up_what_the_account_may_have_open(
     world: World, alice: Client, office: Office
 ) -> None:
@@ -170,6 +173,7 @@ async def test_however_much_strangers_ask_for_the_accounts_own_are_swept_first(
     assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
 
 
+@pytest.mark.attack("A16")
 async def test_what_a_stranger_paid_is_found_by_the_sweep(world: World, office: Office) -> None:
     world.backend.receive(hash_in(await office.ask()))
     world.backend.stream.clear()
@@ -188,6 +192,7 @@ async def refused(office: Office, name: str = NAME) -> ErrorCode:
     return caught.value.code
 
 
+@pytest.mark.attack("A28")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -250,6 +255,7 @@ async def test_nodes_make_only_some_at_a_time(world: World, office: Office) -> N
     assert (await office.ask()).state is InvoiceState.PENDING
 
 
+@pytest.mark.attack("A28")
 @pytest.mark.parametrize(
     ("first", "same", "other"),
     [
@@ -302,6 +308,7 @@ async def test_unpaid_invoices_are_forgotten_and_what_comes_all_the_same_is_kept
     assert await world.problems() == ()
 
 
+@pytest.mark.attack("A10")
 async def test_one_that_was_closed_and_is_paid_late_is_credited(
     world: World, office: Office
 ) -> None:
@@ -352,6 +359,7 @@ async def test_a_node_that_hashes_itself_is_given_the_text(
     assert spec.description == (await office.payers.terms(NAME)).metadata
 
 
+@pytest.mark.attack("A5")
 @pytest.mark.parametrize(
     "change",
     [
@@ -466,6 +474,7 @@ async def test_an_address_of_nobody_is_refused(
 # --- who may ask whether an invoice is paid
 
 
+@pytest.mark.attack("A20")
 async def test_an_invoice_is_shown_to_who_was_given_its_token_only(
     world: World, alice: Client, office: Office
 ) -> None:

@@ -74,6 +74,7 @@ async def zapped(world: World, office: Office) -> str:
     return made.invoice
 
 
+@pytest.mark.attack("A19")
 async def test_a_receipt_is_published_once_it_is_paid_and_to_each_relay_once(
     world: World, office: Office, zaps: Zaps, relays: Relays
 ) -> None:
@@ -187,6 +188,7 @@ async def test_after_a_restart_the_same_receipt_is_published(start: Open) -> Non
 # --- where a stranger may lead the service
 
 
+@pytest.mark.attack("A14")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"])
 async def test_no_stranger_leads_the_service_into_a_network_of_its_own(host: str) -> None:
     came: list[str] = []

@@ -51,6 +51,7 @@ async def ask(payer: httpx.AsyncClient, **query: str) -> httpx.Response:
     return await payer.get(f"/lnurlp/{NAME}/callback", params=query)
 
 
+@pytest.mark.attack("A19")
 async def test_a_payer_is_led_from_the_address_to_an_invoice_to_its_proof(
     payer: httpx.AsyncClient, world: World
 ) -> None:
@@ -120,6 +121,7 @@ async def test_a_nostr_name_is_told_by_nip05(payer: httpx.AsyncClient) -> None:
     assert (found, nobody) == ({"names": {NAME: PUBKEY}}, {"names": {}})
 
 
+@pytest.mark.attack("A28")
 async def test_a_host_that_asks_too_often_is_told_to_wait(payer: httpx.AsyncClient) -> None:
     first = [await payer.get(f"/.well-known/lnurlp/{NAME}") for _ in range(5)]
 
