@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from nwc_service.wallet.hold import LONGEST_HOLD_S
@@ -111,6 +112,12 @@ class PublicSettings(_Section):
     host_burst: Count = 60
     address_rate_per_s: PerSecond = 2
     address_burst: Count = 60
+
+    @model_validator(mode="after")
+    def _has_amounts(self) -> Self:
+        if self.min_msat > self.max_msat:
+            raise ValueError("min_msat is more than max_msat")
+        return self
 
 
 class DatabaseSettings(_Section):

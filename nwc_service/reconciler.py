@@ -64,6 +64,8 @@ RELEASED_FOR_GOOD_S = 14 * 24 * 3600
 """How long a payment that was given back is asked about: no HTLC lives longer."""
 EXPIRED_FOR_GOOD_S = 3600
 """How long after its expiry an invoice is still asked about, for nodes with slow clocks."""
+EXPIRED_FOR_PAYERS_S = 600
+"""The same for what strangers asked for, who could keep all places of their kind taken."""
 
 
 class Reconciler:
@@ -318,7 +320,8 @@ class Reconciler:
         if report is not None:
             await self._holds.follow(invoice.backend, report)
         is_held = report is not None and report.status is InvoiceStatus.ACCEPTED
-        if not is_held and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S:
+        patience_s = EXPIRED_FOR_PAYERS_S if invoice.address else EXPIRED_FOR_GOOD_S
+        if not is_held and self._clock() > invoice.expires_at + patience_s:
             await self._crediter.expire(invoice, state=InvoiceState.EXPIRED)
 
     async def cancel_invoices(self, name: BackendName) -> None:

@@ -21,7 +21,7 @@ from tests.flow.paying import AMOUNT_MSAT, NAME, Office, open_office
 from tests.flow.world import World
 
 EXPIRY_S = 600
-EXPIRED_FOR_GOOD_S = 3600
+EXPIRED_FOR_PAYERS_S = 600
 
 
 @pytest.fixture
@@ -233,6 +233,19 @@ async def test_what_has_expired_makes_room_for_its_address(world: World, alice: 
     assert (await office.ask()).state is InvoiceState.PENDING
 
 
+async def test_what_is_closed_makes_room_for_all_addresses(world: World, alice: Client) -> None:
+    office = open_office(world, max_open=1)
+    await office.addresses.add(NAME, account="alice")
+    await office.ask()
+    world.clock.advance(EXPIRY_S + EXPIRED_FOR_PAYERS_S)
+    assert await refused(office) is ErrorCode.RATE_LIMITED
+
+    world.clock.advance(1)
+    await world.reconciler.sweep_invoices(world.backend.name)
+
+    assert (await office.ask()).state is InvoiceState.PENDING
+
+
 async def test_nodes_make_only_some_at_a_time(world: World, office: Office) -> None:
     gate, entered = asyncio.Event(), asyncio.Semaphore(0)
     create = world.backend.create_invoice
@@ -290,7 +303,7 @@ async def test_unpaid_invoices_are_forgotten_and_what_comes_all_the_same_is_kept
 ) -> None:
     unpaid, zap, settled = await office.ask(), await office.ask_for_zap(), await office.ask()
     await paid(world, settled)
-    world.clock.advance(EXPIRY_S + EXPIRED_FOR_GOOD_S + 1)
+    world.clock.advance(EXPIRY_S + EXPIRED_FOR_PAYERS_S + 1)
     await world.reconciler.sweep_invoices(world.backend.name)
     await office.payers.forget_unpaid()
     kept_for_now = await world.count("invoice")
@@ -313,7 +326,7 @@ async def test_one_that_was_closed_and_is_paid_late_is_credited(
     world: World, office: Office
 ) -> None:
     made = await office.ask()
-    world.clock.advance(EXPIRY_S + EXPIRED_FOR_GOOD_S + 1)
+    world.clock.advance(EXPIRY_S + EXPIRED_FOR_PAYERS_S + 1)
     await world.reconciler.sweep_invoices(world.backend.name)
     closed = await state_of(world, made)
 
