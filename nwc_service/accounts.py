@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from secrets import token_hex
 
 import structlog
@@ -18,6 +19,9 @@ from nwc_service.wallet.ledger import EQUITY, Entry, EntryKind, available
 from nwc_service.wallet.units import MAX_MSAT, AccountId, BackendName, Msat
 
 log = structlog.get_logger()
+
+LIMITED = "account_limited"
+FROZEN, THAWED = "account_frozen", "account_thawed"
 
 NAME = re.compile(r"[a-z0-9._-]{1,64}")
 
@@ -82,7 +86,46 @@ class Accounts:
 
     async def named(self, name: str) -> Account:
         """Raises NotFound."""
-        account = await self._db.read(lambda tx: ledger.account_named(tx, name))
+        return await self._db.read(lambda tx: self._in(tx, name))
+
+    async def set_limits(
+        self, name: str, wanted: Mapping[str, int | None], *, by: str = ""
+    ) -> Account:
+        """Only those that are named; None ends one. Raises Refused and NotFound."""
+        new = {field: _limit(field, amount_msat) for field, amount_msat in wanted.items()}
+
+        async def work(tx: Tx) -> None:
+            account = await self._in(tx, name)
+            await ledger.set_limits(tx, account.account_id, replace(account.limits, **new))
+            detail = ", ".join(f"{field} {limit}" for field, limit in sorted(new.items()))
+            await decisions.record(
+                tx, LIMITED, subject=name, reason="", detail=detail, by=by, now=self._clock()
+            )
+
+        await self._db.write(work)
+        return await self.named(name)
+
+    async def set_frozen(
+        self, name: str, *, frozen: bool, reason: str, by: str = ""
+    ) -> Account:
+        """Its apps may only read while it is frozen; what comes in is credited.
+
+        Raises NotFound.
+        """
+        now = self._clock()
+
+        async def work(tx: Tx) -> None:
+            account = await self._in(tx, name)
+            frozen_at = now if frozen else None
+            if await ledger.set_frozen(tx, account.account_id, frozen_at=frozen_at):
+                kind = FROZEN if frozen else THAWED
+                await decisions.record(tx, kind, subject=name, reason=reason, by=by, now=now)
+
+        await self._db.write(work)
+        return await self.named(name)
+
+    async def _in(self, tx: Tx, name: str) -> Account:
+        account = await ledger.account_named(tx, name)
         if account is None:
             raise NotFound(f"there is no account {name!r}")
         return account
@@ -156,6 +199,12 @@ class Accounts:
                     " --force credits all the same"
                 ) from error
         return cover_msat
+
+
+def _limit(field: str, amount_msat: int | None) -> Msat | None:
+    if amount_msat is not None and not 0 < amount_msat <= MAX_MSAT:
+        raise Refused(f"{field} {amount_msat} is not between 1 and {MAX_MSAT}")
+    return None if amount_msat is None else Msat(amount_msat)
 
 
 def _amount(amount_msat: int, *, reason: str) -> Msat:

@@ -96,6 +96,7 @@ class OfferMaker:
             if await is_distrusted(tx, backend):
                 raise _unavailable(NODE_PAUSED)
             await limits.must_be_served(tx, caller.connection, now=now)
+            await limits.check_room(tx, requested.account_id, amount_msat=requested.amount_msat)
             open_ones = await offers.open_count(tx, requested.account_id, now=now)
             if open_ones >= self._max_open_offers:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open offers")

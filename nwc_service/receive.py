@@ -120,6 +120,7 @@ class Receiver:
             open_ones = await invoices.open_count(tx, invoice.account_id, now=now)
             if open_ones >= self._max_open_invoices:
                 raise RequestError(ErrorCode.RATE_LIMITED, "too many open invoices")
+            await limits.check_room(tx, invoice.account_id, amount_msat=invoice.amount_msat)
             await self._check_hold(tx, invoice, now=now)
             await invoices.insert(tx, invoice)
             failpoint("in_invoice_claim")

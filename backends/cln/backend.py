@@ -70,6 +70,9 @@ CAPS = (
 )
 
 
+NO_PLUGIN = "this CLN node does not have the plugin hold, 0.3.2 or newer"
+
+
 class ClnBackend:
     """Core Lightning 25.12 or newer, in slow mode; with HOLD where it has the plugin `hold`."""
 
@@ -107,14 +110,20 @@ class ClnBackend:
         await self._node.check_rune()
         info = await self._node.info()
         await self._node.check_slow_mode()
-        has_plugin = await self._node.commands() >= set(rights.HOLD)
-        if has_plugin and self._node.may_hold:
-            self.caps = CAPS | Cap.HOLD
-            deadline = await self._node.hold_deadline()
-            self._all_holds.deadline_delta = deadline or UNSAFE_BLOCKS
-        else:
+        deadline = await self._hold_deadline()
+        if deadline is None:
             self.caps = CAPS
+        else:
+            self.caps = CAPS | Cap.HOLD
+            self._all_holds.deadline_delta = deadline or UNSAFE_BLOCKS
         return info
+
+    async def _hold_deadline(self) -> int | None:
+        """None where there is no plugin, or one so old that it tells each part as paid, even
+        one that it gave back."""
+        if not self._node.may_hold or not await self._node.commands() >= set(rights.HOLD):
+            return None
+        return await self._node.hold_deadline(operation="start")
 
     async def close(self) -> None:
         await self._sender.close()
@@ -136,7 +145,7 @@ class ClnBackend:
         if spec.hold_hash is None:
             return await self._invoices.create(spec, now=_now())
         if self._holds is None:
-            raise Unsupported("this CLN node does not have the plugin hold")
+            raise Unsupported(NO_PLUGIN)
         return await self._holds.create(spec, now=_now())
 
     async def lookup_invoice(self, payment_hash: PaymentHash) -> InvoiceReport | None:
@@ -155,7 +164,7 @@ class ClnBackend:
         self, payment_hash: PaymentHash, preimage: Preimage | None
     ) -> InvoiceReport:
         if self._holds is None:
-            raise Unsupported("this CLN node does not have the plugin hold")
+            raise Unsupported(NO_PLUGIN)
         return await self._holds.resolve(payment_hash, preimage, now=_now())
 
     async def decode(self, invoice: str) -> Decoded:

@@ -16,6 +16,8 @@ from backends.cln.options import Options
 from nwc_service.backend import BackendUnavailable, Finding, findings
 
 MAX_VERSION_LENGTH = 40
+OLD_PLUGIN = "none: the plugin hold is older than 0.3.2"
+UPDATE_PLUGIN = "use version 0.3.2 of the plugin hold, or newer"
 SOCKET_RIGHTS = "the socket allows everything to whoever can open it"
 
 
@@ -70,6 +72,8 @@ async def _slow_mode(node: ClnNode) -> Finding:
 
 async def _holds(node: ClnNode) -> Finding:
     """Without them the service does all else."""
-    if await node.commands() >= set(rights.HOLD):
-        return Finding("hold invoices", "the plugin hold is there")
-    return Finding("hold invoices", "none: the plugin hold is not there")
+    if not await node.commands() >= set(rights.HOLD):
+        return Finding("hold invoices", "none: the plugin hold is not there")
+    if await node.hold_deadline(operation="check") is None:
+        return Finding("hold invoices", OLD_PLUGIN, UPDATE_PLUGIN)
+    return Finding("hold invoices", "the plugin hold is there")

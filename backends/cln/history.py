@@ -5,6 +5,7 @@ from backends.cln.invoices import ClnInvoices, invoice_report
 from nwc_service.backend import BadRequest, Cursor, HistoryPage
 
 PLAIN, HOLD = "i", "h"
+MAX_DIGITS = 18  # of what CLN can count to
 
 
 async def receipts(
@@ -41,6 +42,7 @@ def _parse(cursor: Cursor | None) -> tuple[str, int]:
     if cursor is None:
         return PLAIN, 0
     kind, place = cursor[:1], cursor[1:]
-    if kind not in (PLAIN, HOLD) or not (place.isascii() and place.isdecimal()):
+    is_number = place.isascii() and place.isdecimal() and len(place) <= MAX_DIGITS
+    if kind not in (PLAIN, HOLD) or not is_number:
         raise BadRequest("cursor: not one of CLN")
     return kind, int(place)

@@ -49,7 +49,7 @@ class ClnHolds:
         found = await self._api.ask(
             Holds, "listholdinvoices", params=query, operation=operation
         )
-        return found.holdinvoices[0] if found.holdinvoices else None
+        return next((row for row in found.holdinvoices if row.hash == payment_hash), None)
 
     async def all(self, *, operation: str) -> list[Hold]:
         """In the order of making."""

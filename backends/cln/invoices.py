@@ -36,7 +36,10 @@ class ClnInvoices:
         self._canceled: OrderedDict[PaymentHash, InvoiceReport] = OrderedDict()
 
     async def find(self, payment_hash: PaymentHash, *, operation: str) -> Invoice | None:
-        return await self._find({"payment_hash": payment_hash}, operation=operation)
+        query = {"payment_hash": payment_hash}
+        found = await self._api.ask(Invoices, "listinvoices", params=query, operation=operation)
+        own = (row for row in found.invoices if row.payment_hash == payment_hash)
+        return next(own, None)
 
     async def look_up(self, payment_hash: PaymentHash, *, now: int) -> InvoiceReport | None:
         invoice = await self.find(payment_hash, operation="lookup_invoice")
@@ -53,7 +56,7 @@ class ClnInvoices:
         is_new = reply.read(Made) is not None
         if not is_new and reply.code != LABEL_EXISTS:
             raise self._api.unusable(reply, operation="create_invoice")
-        invoice = await self._find({"label": spec.our_id}, operation="create_invoice")
+        invoice = await self._labelled(spec.our_id, operation="create_invoice")
         report = invoice_report(invoice, now=now) if invoice else None
         if invoice is None or report is None:
             what = "CLN does not know the invoice that it has made"
@@ -83,9 +86,10 @@ class ClnInvoices:
         params = {"index": index, "start": start, "limit": limit}
         return await self._api.ask(Invoices, "listinvoices", params=params, operation=operation)
 
-    async def _find(self, query: dict[str, object], *, operation: str) -> Invoice | None:
+    async def _labelled(self, label: str, *, operation: str) -> Invoice | None:
+        query = {"label": label}
         found = await self._api.ask(Invoices, "listinvoices", params=query, operation=operation)
-        return found.invoices[0] if found.invoices else None
+        return next((row for row in found.invoices if row.label == label), None)
 
     def _params(self, spec: InvoiceSpec) -> dict[str, object]:
         params: dict[str, object] = {

@@ -96,11 +96,16 @@ class ClnNode:
         config = found.configs.get(rights.SLOW_MODE)
         return config is not None and config.value_bool is True
 
-    async def hold_deadline(self) -> int:
-        """Blocks before an HTLC's expiry at which the hold plugin gives it back."""
-        found = await self._api.ask(
-            Configs, "listconfigs", params={"config": rights.HOLD_DEADLINE}, operation="start"
-        )
+    async def hold_deadline(self, *, operation: str) -> int | None:
+        """Blocks before an HTLC's expiry at which the hold plugin gives it back. None of a
+        plugin that has no such option, as it is older than 0.3.2."""
+        params = {"config": rights.HOLD_DEADLINE}
+        reply = await self._api.call("listconfigs", params, operation=operation)
+        if reply.code == BAD_PARAMS:
+            return None
+        found = reply.read(Configs)
+        if found is None:
+            raise self._api.unusable(reply, operation=operation)
         config = found.configs.get(rights.HOLD_DEADLINE)
         return (config.value_int if config else None) or 0
 

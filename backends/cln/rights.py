@@ -46,8 +46,21 @@ HOLD = (
 # All that may be read of the node's configuration, which has passwords too.
 SLOW_MODE, HOLD_DEADLINE = "xpay-slow-mode", "hold-expiry-deadline"
 
-# What a rune must refuse: it moves money around `xpay`, or makes rights.
-FORBIDDEN = ("withdraw", "close", "fundchannel", "createrune", "setconfig", "plugin", "pay")
+# What a rune must refuse: it moves money around `xpay`, forgets a payment, or makes rights.
+FORBIDDEN = (
+    "withdraw",
+    "close",
+    "fundchannel",
+    "createrune",
+    "setconfig",
+    "plugin",
+    "pay",
+    "renepay",
+    "sendpay",
+    "keysend",
+    "xkeysend",
+    "delpay",
+)
 
 CREATE = "create one as `nwc-service backend bake cln` prints"
 NARROW = f"{CREATE}, or set allow_broad_rune = true"

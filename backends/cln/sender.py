@@ -135,6 +135,7 @@ class Sender:
 
     async def _known_before(self, request: Request, progress: _Progress) -> Outcome | None:
         """None where nothing keeps it from being sent. Raises BackendUnavailable."""
+        since = int(time.time()) - SAME_MOMENT_S  # before CLN is asked, which may take a while
         if isinstance(request, KeysendRequest):
             return await self._keysend_before(request)
         if is_bolt12(request.invoice):
@@ -151,7 +152,7 @@ class Sender:
         if any(part.status != "failed" for part in before):
             return outcome_of(before)
         progress.earlier_index = max(part.created_index for part in before)
-        if max(part.created_at for part in before) >= int(time.time()) - SAME_MOMENT_S:
+        if max(part.created_at for part in before) >= since:
             detail = "CLN tried this invoice a moment ago; try again in a few seconds"
             return NotSent(FailReason.REJECTED, detail)
         return None

@@ -24,6 +24,7 @@ MAX_REPLY_BYTES = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 
 METHOD_NOT_FOUND = -32601
+PAYING = ("xpay", "injectpaymentonion")
 # CLNRest did not hand the call on: no such right, path or form of request.
 REFUSED_UNREAD = (401, 403, 404, 405, 406, 413)
 DONE = 201
@@ -129,16 +130,20 @@ class RestTransport:
     async def call(
         self, method: str, params: Mapping[str, object], *, timeout_s: float | None
     ) -> RawReply:
-        client = self._fresh if method == "xpay" else self._kept
+        client = self._fresh if method in PAYING else self._kept
         timeout = httpx.Timeout(self._timeout_s, read=timeout_s)
         request = client.build_request(
             "POST", f"/v1/{method}", content=to_json(params), timeout=timeout
         )
         try:
-            response = await client.send(request)
+            response = await client.send(request, stream=True)
+            try:
+                content = await _all_of(response)
+            finally:
+                await response.aclose()
         except httpx.HTTPError as lost:
             raise _lost_http(lost) from None
-        return _from_rest(response)
+        return _from_rest(response.status_code, content)
 
     async def close(self) -> None:
         await self._kept.aclose()
@@ -152,9 +157,21 @@ async def _until_end(reader: asyncio.StreamReader) -> bytes:
         if not chunk:
             raise _no_reply("the connection was closed")
         content += chunk
-        if len(content) > MAX_REPLY_BYTES:
-            raise _no_reply("a reply without end")
+        _check_size(content)
     return bytes(content)
+
+
+async def _all_of(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        _check_size(content)
+    return bytes(content)
+
+
+def _check_size(content: bytearray) -> None:
+    if len(content) > MAX_REPLY_BYTES:
+        raise _no_reply("a reply without end")
 
 
 def _from_json_rpc(content: bytes, *, name: str) -> RawReply:
@@ -167,14 +184,14 @@ def _from_json_rpc(content: bytes, *, name: str) -> RawReply:
     return RawReply(problem=problem, is_unread=problem.code == METHOD_NOT_FOUND)
 
 
-def _from_rest(response: httpx.Response) -> RawReply:
-    body = _json(response.content)
-    if response.status_code == DONE and isinstance(body, dict):
+def _from_rest(status: int, content: bytes) -> RawReply:
+    body = _json(content)
+    if status == DONE and isinstance(body, dict):
         return RawReply(result=body)
     problem = _problem(body)
     if not problem.message:
-        problem = Problem(code=problem.code, message=f"HTTP {response.status_code}")
-    return RawReply(problem=problem, is_unread=response.status_code in REFUSED_UNREAD)
+        problem = Problem(code=problem.code, message=f"HTTP {status}")
+    return RawReply(problem=problem, is_unread=status in REFUSED_UNREAD)
 
 
 def _problem(body: object) -> Problem:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from backends.cln.api import ClnApi
+from backends.cln.history import MAX_DIGITS
 from backends.cln.holds import ClnHolds
 from backends.cln.invoices import ClnInvoices, invoice_report
 from backends.cln.node import ClnNode
@@ -41,7 +42,8 @@ class Place:
     def parse(cls, cursor: Cursor) -> "Place":
         """Raises BadRequest."""
         index, _, until_us = cursor.partition(".")
-        if not all(text.isascii() and text.isdecimal() for text in (index, until_us or "0")):
+        numbers = (index, until_us or "0")
+        if not all(n.isascii() and n.isdecimal() and len(n) <= MAX_DIGITS for n in numbers):
             raise BadRequest("cursor: not one of CLN")
         return cls(int(index), int(until_us or 0))
 

@@ -281,7 +281,7 @@ class Hold(Wire):
     """A row of the hold plugin's listholdinvoices."""
 
     payment_hash: Hash
-    invoice: str = Field(validation_alias=AliasChoices("invoice", "bolt11"))
+    invoice: str
     state: Literal["unpaid", "accepted", "paid", "cancelled"]
     created_at: Time
     settled_at: Time | None = None

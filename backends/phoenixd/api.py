@@ -18,6 +18,8 @@ PROGRAM = "phoenixd"
 WireT = TypeVar("WireT", bound=Wire)
 
 PAY = "/payinvoice"
+# httpx leaves it out where there is nothing in the form, and phoenixd then reads none.
+IS_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 REMEDIES: Mapping[int, str] = {
     401: "check password against phoenix.conf",
@@ -66,13 +68,15 @@ class PhoenixdApi:
 
     async def post(self, path: str, form: Mapping[str, str | int], *, operation: str) -> Reply:
         client = self._http.kept(operation)
-        request = client.build_request("POST", path, data=dict(form))
+        request = client.build_request("POST", path, data=dict(form), headers=IS_FORM)
         return await self._exchange(client, request, operation=operation)
 
     async def pay(self, form: Mapping[str, str | int], *, timeout_s: float) -> Reply:
         """Once."""
         client = self._http.fresh("pay")
-        request = client.build_request("POST", PAY, data=dict(form), timeout=timeout_s)
+        request = client.build_request(
+            "POST", PAY, data=dict(form), headers=IS_FORM, timeout=timeout_s
+        )
         return await self._exchange(client, request, operation="pay")
 
     def unusable(self, reply: Reply, *, operation: str) -> BackendUnavailable:

@@ -15,6 +15,7 @@ from backends.phoenixd.sender import Sender
 from backends.phoenixd.watch import Watch
 from backends.phoenixd.wire import MS_PER_S
 from nwc_service.backend import (
+    BadRequest,
     Balance,
     Cap,
     Cursor,
@@ -53,6 +54,7 @@ CAPS = (
 )
 
 FIRST_LOOK_BACK_S = 24 * 3600
+MAX_DIGITS = 18  # of what phoenixd can count to
 
 
 class PhoenixdBackend:
@@ -134,7 +136,7 @@ class PhoenixdBackend:
         self, since: Cursor | None
     ) -> AsyncIterator[tuple[InvoiceReport, Cursor | None]]:
         """The cursor is a time of phoenixd's clock; without one, the last day."""
-        watermark = _now() - FIRST_LOOK_BACK_S if since is None else int(since)
+        watermark = _now() - FIRST_LOOK_BACK_S if since is None else _number(since)
         return Watch(self._options, self._node.settled_since, watermark).settled()
 
     async def list_history(
@@ -142,7 +144,8 @@ class PhoenixdBackend:
     ) -> HistoryPage:
         """What was received, or all that was tried. The cursor is the time of the first page,
         so that later rows move none, and an offset."""
-        until_ms, offset = map(int, (cursor or f"{_now_ms()}:0").split(":"))
+        place = f"{_now_ms()}:0" if cursor is None else cursor
+        until_ms, offset = map(_number, place.partition(":")[::2])
         limit = max(1, min(limit, PAGE_SIZE))
         query: dict[str, str | int] = {"to": until_ms, "offset": offset, "limit": limit}
         following = Cursor(f"{until_ms}:{offset + limit}")
@@ -168,6 +171,13 @@ class PhoenixdBackend:
 
     async def command(self, name: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
         raise Unsupported(f"the phoenixd backend has no command {name!r}")
+
+
+def _number(text: str) -> int:
+    """Raises BadRequest."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise BadRequest("cursor: not one of phoenixd")
+    return int(text)
 
 
 def _now() -> int:

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from nwc_service import __version__
 from nwc_service.admin import (
+    account_limits,
     accounts,
     addresses,
     alarms,
@@ -27,6 +28,7 @@ from nwc_service.admin.state import State
 NOUNS = (
     overview,
     signing_in,
+    account_limits,  # before what takes any word behind a name
     accounts,
     addresses,
     connections,

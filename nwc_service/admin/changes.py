@@ -4,14 +4,10 @@ from fastapi import APIRouter
 
 from nwc_service.admin.access import Caller
 from nwc_service.admin.connections import connection_view, created_view
-from nwc_service.admin.state import Body, State
+from nwc_service.admin.state import Body, Reason, State
 from nwc_service.views import View
 from nwc_service.wallet.units import ConnectionId
 from nwc_service.wishes import Change
-
-
-class Reason(Body):
-    reason: str = ""
 
 
 class Rotation(Body):

@@ -49,6 +49,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Reason(Body):
+    """Kept in the books, with whose decision it was."""
+
+    reason: str = ""
+
+
 class Page(BaseModel):
     """Of a list; `cursor` is the `next_cursor` of the page before."""
 

@@ -79,3 +79,39 @@ def debit(
     """Take money out of an account."""
     body = {"amount_msat": amount_msat, "reason": reason}
     show(call(data_dir, "POST", ["accounts", name, "debit"], body), as_json=as_json)
+
+
+@app.command()
+def freeze(name: str, reason: Reason, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Let an account's apps only read. What comes in is credited."""
+    body = {"reason": reason}
+    show(call(data_dir, "POST", ["accounts", name, "freeze"], body), as_json=as_json)
+
+
+@app.command()
+def thaw(name: str, reason: Reason, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """End a freeze."""
+    body = {"reason": reason}
+    show(call(data_dir, "POST", ["accounts", name, "thaw"], body), as_json=as_json)
+
+
+Limit = Annotated[int | None, typer.Option(min=0, help="0 ends the limit.")]
+
+
+@app.command()
+def limit(
+    name: str,
+    max_balance_msat: Limit = None,
+    max_payment_msat: Limit = None,
+    max_daily_msat: Limit = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Limit what an account may hold, pay at once, and pay in a day with its fees."""
+    named = {
+        "max_balance_msat": max_balance_msat,
+        "max_payment_msat": max_payment_msat,
+        "max_daily_msat": max_daily_msat,
+    }
+    body = {key: value or None for key, value in named.items() if value is not None}
+    show(call(data_dir, "PATCH", ["accounts", name], body), as_json=as_json)

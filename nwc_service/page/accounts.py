@@ -2,9 +2,14 @@
 
 from starlette.responses import Response
 
-from nwc_service.page.forms import amount_msat
+from nwc_service.page.forms import amount_msat, limit_msat
 from nwc_service.page.visit import View, Visit, tried
 
+LIMITS = {
+    "max_balance": "Most that it may hold",
+    "max_payment": "Most for one payment",
+    "max_daily": "Most in a day",
+}
 MOVEMENTS = {"credit": "credited", "debit": "debited"}
 
 
@@ -62,9 +67,36 @@ async def move(visit: Visit) -> Response:
     return await tried(visit, work(), again=show)
 
 
+async def limit(visit: Visit) -> Response:
+    name = visit.part("name")
+
+    async def work() -> Response:
+        wanted = {
+            f"{field}_msat": limit_msat(visit, field, label=label)
+            for field, label in LIMITS.items()
+        }
+        await visit.api.patch("accounts", name, **wanted)
+        return visit.go(f"/accounts/{name}", done="saved")
+
+    return await tried(visit, work(), again=show)
+
+
+async def set_frozen(visit: Visit) -> Response:
+    name, word = visit.part("name"), visit.request.url.path.rpartition("/")[2]
+
+    async def work() -> Response:
+        await visit.api.post("accounts", name, word, reason=visit.text("reason"))
+        return visit.go(f"/accounts/{name}", done="saved")
+
+    return await tried(visit, work(), again=show)
+
+
 ROUTES: dict[tuple[str, str], View] = {
     ("GET", "/accounts"): index,
     ("POST", "/accounts"): create,
     ("GET", "/accounts/{name}"): show,
+    ("POST", "/accounts/{name}"): limit,
+    ("POST", "/accounts/{name}/freeze"): set_frozen,
+    ("POST", "/accounts/{name}/thaw"): set_frozen,
     ("POST", "/accounts/{name}/{movement}"): move,
 }

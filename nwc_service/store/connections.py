@@ -23,6 +23,7 @@ class Standing(Enum):
 
     SERVED = auto()
     PAUSED = auto()
+    FROZEN = auto()
     ENDED = auto()
 
 
@@ -165,8 +166,9 @@ async def child_count(tx: Tx, connection_id: ConnectionId) -> int:
 async def standing(tx: Tx, connection: Connection, *, now: int) -> Standing:
     """Judged inside the claiming transaction, not before it (I14)."""
     row = await tx.one(
-        "SELECT paused_at FROM connection WHERE connection_id = :connection_id"
-        " AND account_id = :account_id AND revoked_at IS NULL"
+        "SELECT paused_at, frozen_at FROM connection JOIN account"
+        " ON account.account_id = connection.account_id WHERE connection_id = :connection_id"
+        " AND connection.account_id = :account_id AND revoked_at IS NULL"
         " AND (expires_at IS NULL OR expires_at > :now)",
         connection_id=connection.connection_id,
         account_id=connection.account_id,
@@ -174,6 +176,8 @@ async def standing(tx: Tx, connection: Connection, *, now: int) -> Standing:
     )
     if row is None:
         return Standing.ENDED
+    if row["frozen_at"] is not None:
+        return Standing.FROZEN
     return Standing.SERVED if row["paused_at"] is None else Standing.PAUSED
 
 

@@ -1,6 +1,6 @@
 """Accounts, books and entries. One conditional statement decides every movement of money."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 from nwc_service import metrics
 from nwc_service.store.database import Row, Tx
@@ -17,13 +17,26 @@ from nwc_service.wallet.units import (
 _accounts = metrics.ACCOUNTS.of()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountLimits:
+    """The most that the account may hold, pay at once, and pay in a day of UTC with its fees;
+    None where the operator set no limit."""
+
+    max_balance_msat: Msat | None = None
+    max_payment_msat: Msat | None = None
+    max_daily_msat: Msat | None = None
+
+
+NO_LIMITS = AccountLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """A subaccount. `available_msat` can be spent, `held_msat` waits for open payments.
 
     `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else. All that
     its connections ask of a node goes to `backend`. `made_by` is the token that made it, if
-    that was not the owner's.
+    that was not the owner's. While it is frozen its apps may only read.
     """
 
     account_id: AccountId
@@ -34,6 +47,8 @@ class Account:
     backend: BackendName
     keysend_id: str | None = None
     made_by: str | None = None
+    limits: AccountLimits = NO_LIMITS
+    frozen_at: int | None = None
 
 
 class InsufficientBalance(Exception):
@@ -130,7 +145,7 @@ async def pin_accounts(tx: Tx, backend: BackendName) -> None:
 
 _ACCOUNT = (
     "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id,"
-    " made_by FROM account"
+    " made_by, frozen_at, max_balance_msat, max_payment_msat, max_daily_msat FROM account"
 )
 
 
@@ -184,6 +199,79 @@ async def newest_at(tx: Tx) -> int | None:
     return row["created_at"] if row else None
 
 
+async def set_limits(tx: Tx, account_id: AccountId, limits: AccountLimits) -> None:
+    await tx.run(
+        "UPDATE account SET max_balance_msat = :max_balance_msat,"
+        " max_payment_msat = :max_payment_msat, max_daily_msat = :max_daily_msat"
+        " WHERE account_id = :account_id",
+        account_id=account_id,
+        **asdict(limits),
+    )
+
+
+async def set_frozen(tx: Tx, account_id: AccountId, *, frozen_at: int | None) -> bool:
+    """None thaws it. False where it is so already; the first freeze counts."""
+    return (
+        await tx.run(
+            "UPDATE account SET frozen_at = :frozen_at WHERE account_id = :account_id"
+            " AND (frozen_at IS NULL) = (:frozen_at IS NOT NULL)",
+            account_id=account_id,
+            frozen_at=frozen_at,
+        )
+        == 1
+    )
+
+
+async def limits_of(tx: Tx, account_id: AccountId) -> AccountLimits:
+    row = await tx.one(
+        "SELECT max_balance_msat, max_payment_msat, max_daily_msat FROM account"
+        " WHERE account_id = :account_id",
+        account_id=account_id,
+    )
+    return _limits(row) if row else NO_LIMITS
+
+
+async def has_room_for(tx: Tx, account_id: AccountId, *, amount_msat: Msat) -> bool:
+    """Whether the account may hold so much more, by the operator's limit."""
+    row = await tx.one(
+        "SELECT 1 AS found FROM account WHERE account_id = :account_id AND (max_balance_msat"
+        " IS NULL OR available_msat + held_msat <= max_balance_msat - :amount_msat)",
+        account_id=account_id,
+        amount_msat=amount_msat,
+    )
+    return row is not None
+
+
+async def use_day(tx: Tx, account_id: AccountId, *, day: int, amount_msat: Msat) -> bool:
+    """Count `amount_msat`, or change nothing and say False when it would pass the limit."""
+    await tx.run(
+        "INSERT INTO account_day (account_id, day) VALUES (:account_id, :day)"
+        " ON CONFLICT DO NOTHING",
+        account_id=account_id,
+        day=day,
+    )
+    row = await tx.one(
+        "UPDATE account_day SET used_msat = used_msat + :amount_msat"
+        " WHERE account_id = :account_id AND day = :day AND used_msat + :amount_msat <="
+        " (SELECT max_daily_msat FROM account WHERE account_id = :account_id)"
+        " RETURNING used_msat",
+        account_id=account_id,
+        day=day,
+        amount_msat=amount_msat,
+    )
+    return row is not None
+
+
+async def give_day_back(tx: Tx, account_id: AccountId, *, day: int, amount_msat: Msat) -> None:
+    await tx.run(
+        "UPDATE account_day SET used_msat = used_msat - :amount_msat"
+        " WHERE account_id = :account_id AND day = :day",
+        account_id=account_id,
+        day=day,
+        amount_msat=amount_msat,
+    )
+
+
 async def book_msat(tx: Tx, name: str) -> int:
     """Of one of the operator's books; its sign is as the books have it."""
     row = await tx.one("SELECT balance_msat FROM book WHERE name = :name", name=name)
@@ -211,4 +299,13 @@ def _account(row: Row | None) -> Account | None:
         backend=BackendName(row["backend"]),
         keysend_id=row["keysend_id"],
         made_by=row["made_by"],
+        limits=_limits(row),
+        frozen_at=row["frozen_at"],
     )
+
+
+def _limits(row: Row) -> AccountLimits:
+    return AccountLimits(**{name: row[name] for name in LIMITS})
+
+
+LIMITS = tuple(field.name for field in fields(AccountLimits))

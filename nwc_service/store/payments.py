@@ -18,7 +18,7 @@ COLUMNS = (
     " fee_msat, preimage, metadata, created_at, expires_at, dispatched_at, unpayable_at,"
     " accepted_at, settled_at, proof_kind, proof, heard, heard_at, budget_period,"
     " parent_budget_period, payee, own_preimage, tlv_records, offer, bolt12_id,"
-    " payer_note"
+    " payer_note, account_day"
 )
 _PAYMENT = f"SELECT {COLUMNS} FROM payment"
 _LIVE = "state IN ('RESERVED', 'DISPATCHED', 'UNKNOWN')"
@@ -33,7 +33,7 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         " :metadata, :created_at, :expires_at, :dispatched_at, :unpayable_at, :accepted_at,"
         " :settled_at, :proof_kind, :proof, :heard, :heard_at,"
         " :budget_period, :parent_budget_period, :payee, :own_preimage, :tlv_records,"
-        " :offer, :bolt12_id, :payer_note)"
+        " :offer, :bolt12_id, :payer_note, :account_day)"
         " ON CONFLICT (payment_hash) WHERE state <> 'RELEASED' DO NOTHING"
         " RETURNING payment_id",
         payment_id=payment.payment_id,
@@ -70,6 +70,7 @@ async def insert(tx: Tx, payment: Payment) -> bool:
         offer=payment.offer,
         bolt12_id=payment.bolt12_id,
         payer_note=payment.payer_note,
+        account_day=payment.account_day,
     )
     return row is not None
 
@@ -311,4 +312,5 @@ def from_row(row: Row) -> Payment:
         offer=row["offer"],
         bolt12_id=row["bolt12_id"],
         payer_note=row["payer_note"],
+        account_day=row["account_day"],
     )

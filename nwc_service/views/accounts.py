@@ -1,5 +1,7 @@
 """Accounts."""
 
+from dataclasses import asdict
+
 from nwc_service import cursors
 from nwc_service.store import ledger
 from nwc_service.store.database import Tx
@@ -16,6 +18,8 @@ def account_view(account: Account) -> View:
         "available_msat": account.available_msat,
         "held_msat": account.held_msat,
         "keysend_id": account.keysend_id,
+        "frozen": account.frozen_at is not None,
+        **asdict(account.limits),
         "created_at": account.created_at,
     }
 

@@ -123,6 +123,7 @@ class Payment:
     offer: str | None = None  # that the invoice was fetched with
     bolt12_id: str | None = None  # what BOLT12 calls this offer
     payer_note: str | None = None
+    account_day: int | None = None  # in which it counts for its account's daily limit
 
     @property
     def held_msat(self) -> Msat:

@@ -26,6 +26,7 @@ _REFUSALS: dict[FailReason, tuple[ErrorCode, str]] = {
 NODE_GONE = "the node of this account is not there any more"
 NODE_PAUSED = "the node is paused: the operator must look at it first"
 CONNECTION_ENDED = "this connection is revoked or expired"
+ACCOUNT_FROZEN = "this account is frozen by its operator"
 CONNECTION_PAUSED = "this connection is paused by its operator"
 
 

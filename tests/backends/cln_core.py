@@ -42,6 +42,7 @@ class Attempt:
 @dataclass(slots=True)
 class ClnCore:
     has_hold: bool = True
+    has_old_hold: bool = False  # older than 0.3.2
     is_slow: bool = True
     is_private: bool = False
     info: dict[str, Any] = field(default_factory=dict)
@@ -112,10 +113,12 @@ class ClnCore:
                 "dynamic": True,
             }
         }
-        if self.has_hold:
+        if self.has_hold and not self.has_old_hold:
             configs["hold-expiry-deadline"] = {"value_int": 3, "source": "default"}
         if config and config not in configs:
-            raise RpcFail(-32602, f"Unknown config option {config}")
+            raise RpcFail(
+                -32602, f"config: Unknown config option: invalid token '\"{config}\"'"
+            )
         return {"configs": {config: configs[config]} if config else configs}
 
     def listpeerchannels(self) -> Json:

@@ -42,6 +42,7 @@ class ClnDouble:
     url: str = ""
     faults: dict[str, Fault] = field(default_factory=dict)  # of the next such call
     http: list[tuple[str, str]] = field(default_factory=list)  # method and rune, as they came
+    shared: list[list[str]] = field(default_factory=list)  # the methods of each connection
     _connections: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     def options(self, way: str) -> dict[str, object]:
@@ -84,15 +85,21 @@ class ClnDouble:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._connections.add(asyncio.current_task())
+        methods: list[str] = []
+        self.shared.append(methods)
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
-                while await self._serve_one(reader, writer):
+                while await self._serve_one(reader, writer, methods=methods):
                     pass
         finally:
             writer.close()
 
     async def _serve_one(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        methods: list[str],
     ) -> bool:
         """Whether the connection stays."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -105,6 +112,7 @@ class ClnDouble:
         rune = next((line[6:] for line in head if line.lower().startswith("rune: ")), "")
         method = path.removeprefix("/v1/")
         self.http.append((method, rune))
+        methods.append(method)
         refused = self._refused(verb, path, method=method, rune=rune)
         if refused is not None:
             status, fail = refused

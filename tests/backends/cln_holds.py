@@ -1,4 +1,4 @@
-"""The plugin `hold` of the double, as version 0.3 answers."""
+"""The plugin `hold` of the double, as version 0.3.3 answers."""
 
 import time
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ class HoldPlugin:
             raise RpcFail(-32700, "no HTLCs to settle")
         self._end(row, "paid")
         row |= {"preimage": preimage, "settled_at": _now()}
-        core.balance_msat += sum(part["msat"] for part in row["htlcs"])
+        core.balance_msat += sum(p["msat"] for p in row["htlcs"] if p["state"] == "paid")
         return {}
 
     def cancelholdinvoice(self, core: "ClnCore", payment_hash: str) -> Json:
@@ -91,13 +91,21 @@ class HoldPlugin:
         )
         return True
 
+    def refuse(self, payment_hash: str, *, amount_msat: int) -> None:
+        """A part with a wrong payment secret, say, which the plugin writes down."""
+        row = self.row_of(payment_hash)
+        assert row is not None
+        row["htlcs"].append({"state": "cancelled", "msat": amount_msat, "cltv_expiry": 1})
+
     def block_added(self, height: int) -> None:
         for row in self.rows:
-            heights = [part["cltv_expiry"] for part in row["htlcs"]]
+            held = [part for part in row["htlcs"] if part["state"] == "accepted"]
+            heights = [part["cltv_expiry"] for part in held]
             if row["state"] == "accepted" and min(heights) - height <= DEADLINE:
                 self._end(row, "cancelled")
 
     def _end(self, row: dict[str, Any], state: str) -> None:
         row["state"] = state
         for part in row["htlcs"]:
-            part["state"] = state
+            if part["state"] == "accepted":
+                part["state"] = state

@@ -60,6 +60,7 @@ UNAUTHORIZED = Answer(
     401, "Invalid authentication (use basic auth with the http password set in phoenix.conf)"
 )
 NOT_FOUND = Answer(404, "Not found")
+NO_FORM = Answer(415, "Cannot transform this request's content to io.ktor.http.Parameters")
 
 
 @dataclass(slots=True)
@@ -213,6 +214,8 @@ class PhoenixdDouble:
             return UNAUTHORIZED
         if request.name == PAY and request.password != PASSWORD:
             return UNAUTHORIZED
+        if request.name.startswith("POST ") and not request.is_form:
+            return NO_FORM
         if request.name in self.script:
             return self.script[request.name]
         if request.name in self.not_found_once:

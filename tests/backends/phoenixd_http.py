@@ -10,6 +10,7 @@ from hashlib import sha1
 from urllib.parse import parse_qsl, urlsplit
 
 CLOSE_FRAME = b"\x88\x00"
+FORM = "application/x-www-form-urlencoded"
 
 
 class Fault(Enum):
@@ -36,6 +37,7 @@ class Request:
     argument: str  # the last part of the path, where it is one
     query: Mapping[str, str]
     form: Mapping[str, str]
+    is_form: bool  # it says that its body is one, as even an empty one must
     connection: int
     password: str
     websocket_key: str
@@ -69,6 +71,7 @@ async def read_request(
         argument,
         dict(parse_qsl(parts.query, keep_blank_values=True)),
         dict(parse_qsl(content.decode(), keep_blank_values=True)),
+        headers.get("content-type") == FORM,
         connection,
         _password(headers.get("authorization", "")),
         headers.get("sec-websocket-key", ""),

@@ -88,6 +88,15 @@ async def test_a_node_without_the_plugin_is_no_worse(double: ClnDouble, way: str
     assert wrong(found) == {}
 
 
+@BOTH
+async def test_an_old_plugin_is_told(double: ClnDouble, way: str) -> None:
+    double.core.has_old_hold = True
+
+    said = wrong(await checked(double, way))["hold invoices"]
+
+    assert said.startswith("none: the plugin hold is older than 0.3.2; use version 0.3.2")
+
+
 async def test_a_rune_that_allows_too_little(double: ClnDouble) -> None:
     double.core.runes[RUNE] = frozenset(rights.NEEDED) - {"xpay", "injectpaymentonion"}
 

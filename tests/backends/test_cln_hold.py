@@ -53,6 +53,23 @@ async def test_a_node_without_the_plugin_has_none(double: ClnDouble) -> None:
     assert (await backend.list_history("in", None, 5)).items == []
 
 
+async def test_a_plugin_that_counts_what_it_gave_back_as_paid_is_not_used(
+    double: ClnDouble,
+) -> None:
+    """Before 0.3.1 it marks every part as paid, also one that it refused: whoever pays could
+    add to what is credited."""
+    double.core.has_old_hold = True
+    backend = a_backend(**double.options("socket"))
+
+    await backend.start()
+
+    assert Cap.HOLD not in backend.caps
+    assert (await backend.create_invoice(a_spec())).invoice
+    with pytest.raises(Unsupported, match=r"0\.3\.2"):
+        await backend.create_invoice(a_spec(hold_hash=HASH))
+    await backend.close()
+
+
 async def test_the_plugin_is_found_when_it_comes_later(double: ClnDouble) -> None:
     double.core.has_hold = False
     backend = a_backend(**double.options("socket"))
@@ -149,6 +166,34 @@ async def test_the_deadline_is_the_plugins_own(double: ClnDouble, backend: ClnBa
     assert deadlines == [expiry - 3, expiry - 12, expiry - 3]
 
 
+async def test_rows_of_another_invoice_are_not_believed(
+    double: ClnDouble, backend: ClnBackend
+) -> None:
+    plain = await backend.create_invoice(a_spec(our_id="plain"))
+    held = await backend.create_invoice(a_spec(our_id="held", hold_hash=HASH))
+    double.core.script["listinvoices"] = double.core.listinvoices()
+    double.core.script["listholdinvoices"] = {"holdinvoices": double.core.holds.rows}
+
+    assert await backend.lookup_invoice(PaymentHash("00" * 32)) is None
+    assert await backend.lookup_invoice(plain.payment_hash) == plain
+    assert await backend.lookup_invoice(HASH) == held
+
+
+async def test_a_part_that_was_refused_counts_neither_as_money_nor_for_the_deadline(
+    double: ClnDouble, backend: ClnBackend
+) -> None:
+    made = await backend.create_invoice(a_spec(5_000_000, hold_hash=HASH))
+    double.core.holds.refuse(HASH, amount_msat=9_000_000)
+    await double.core.pay_from_outside(made.invoice, None)
+
+    accepted = await backend.lookup_invoice(HASH)
+    settled = await backend.resolve_hold(HASH, PREIMAGE)
+
+    assert accepted is not None
+    assert (accepted.received_msat, settled.received_msat) == (5_000_000, 5_000_000)
+    assert (accepted.settle_deadline or 0) > double.core.height
+
+
 @pytest.mark.parametrize("preimage", [PREIMAGE, None], ids=["settle", "cancel"])
 async def test_what_the_plugin_did_not_do_is_not_taken_as_done(
     double: ClnDouble, backend: ClnBackend, preimage: Preimage | None
@@ -180,16 +225,6 @@ async def test_a_lost_reply_of_settling_is_repeated(
 
     assert report.status is InvoiceStatus.SETTLED
     assert double.core.balance_msat == before_msat + 5_000_000
-
-
-async def test_an_older_plugin_calls_the_invoice_otherwise(
-    double: ClnDouble, backend: ClnBackend
-) -> None:
-    made = await backend.create_invoice(a_spec(hold_hash=HASH))
-    [row] = double.core.holds.rows
-    row["bolt11"] = row.pop("invoice")
-
-    assert await backend.lookup_invoice(HASH) == made
 
 
 async def test_the_history_goes_on_with_those_that_were_settled(

@@ -19,7 +19,7 @@ from nwc_service.backend import (
 from nwc_service.wallet.units import Msat, Preimage
 from tests.backends.cln_double import Attempt, ClnDouble, Fault, cln_double
 from tests.backends.cln_keysends import FEE_MSAT, NAMES_OF_25_12
-from tests.backends.cln_rows import OUTSIDE_ID, RpcFail, a_backend, a_part, shape
+from tests.backends.cln_rows import OUTSIDE_ID, RpcFail, a_backend, a_part, a_request, shape
 
 KEY_PREIMAGE = Preimage("34" * 32)
 BOOSTAGRAM = 7629169
@@ -72,6 +72,21 @@ async def test_the_payee_gets_the_preimage_and_the_records(
     assert isinstance(outcome, Settled)
     assert (outcome.preimage, outcome.fee_msat) == (KEY_PREIMAGE, FEE_MSAT)
     assert double.core.keysends.came == [tlvs]
+
+
+async def test_what_sends_money_shares_no_connection_that_may_die_under_it(
+    double: ClnDouble,
+) -> None:
+    backend = a_backend(**double.options("rest"))
+    await backend.start()
+    await backend.pay(a_keysend())
+    await backend.pay(a_request())
+    await backend.close()
+
+    alone = [
+        methods for methods in double.shared if {"injectpaymentonion", "xpay"} & {*methods}
+    ]
+    assert alone == [["injectpaymentonion"], ["xpay"]]
 
 
 async def test_the_part_has_our_name_for_it(double: ClnDouble, backend: ClnBackend) -> None:

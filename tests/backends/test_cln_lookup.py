@@ -1,10 +1,12 @@
 """What the rows about a payment's parts prove when they are looked at later."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backends.cln import sender, transport
 from backends.cln.payments import NO_MORE_PARTS_AFTER_S, outcome_at
 from backends.cln.wire import Parts
 from nwc_service.backend import (
@@ -15,6 +17,7 @@ from nwc_service.backend import (
     FailReason,
     InFlight,
     InvoiceReport,
+    NotSent,
     PaymentRef,
     PaymentReport,
     Settled,
@@ -29,6 +32,7 @@ from tests.backends.cln_rows import (
     RpcFail,
     a_backend,
     a_part,
+    a_request,
     hash_of,
     shape,
 )
@@ -93,6 +97,40 @@ async def test_an_answer_that_cannot_be_used_is_no_outcome(said: object) -> None
             await backend.lookup_payment(PaymentRef("x", PAYMENT_HASH, 0))
 
 
+async def test_what_failed_while_a_slow_node_was_asked_is_not_tried_again_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is as young as the dispatch, and would be taken for this one's failure."""
+    async with cln_double() as double:
+        backend = a_backend(**double.options("socket"))
+        await backend.start()
+        double.core.add_part("failed")
+        begun_at = double.core.parts[0]["created_at"]
+
+        def after_ten_seconds() -> float:
+            return float(begun_at + 10 * len(double.core.of("listsendpays")))
+
+        monkeypatch.setattr(sender, "time", SimpleNamespace(time=after_ten_seconds))
+
+        assert shape(await backend.pay(a_request())) == (NotSent, FailReason.REJECTED)
+        assert double.core.of("xpay") == []
+
+
+@pytest.mark.parametrize("way", ["socket", "rest"])
+async def test_a_reply_without_end_is_not_kept(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cln_double() as double:
+        backend = a_backend(**double.options(way))
+        await backend.start()
+        monkeypatch.setattr(transport, "MAX_REPLY_BYTES", 100_000)
+        double.core.script["listsendpays"] = {"payments": [], "x": "x" * 200_000}
+
+        with pytest.raises(BackendUnavailable, match=r"lookup_payment.*without end"):
+            await backend.lookup_payment(PaymentRef("x", PAYMENT_HASH, 0))
+        await backend.close()
+
+
 async def test_rows_of_another_payment_are_not_believed() -> None:
     async with cln_double() as double:
         backend = a_backend(**double.options("socket"))
@@ -133,7 +171,10 @@ async def test_the_history_has_a_payment_once_whatever_became_of_its_parts() -> 
         assert {item.amount_msat for item in listed} == {AMOUNT_MSAT}
 
 
-@pytest.mark.parametrize(("side", "cursor"), [("out", "x"), ("in", "x1"), ("in", "i-1")])
+@pytest.mark.parametrize(
+    ("side", "cursor"),
+    [("out", "x"), ("in", "x1"), ("in", "i-1"), ("in", "i" + "9" * 5000), ("out", "9" * 5000)],
+)
 async def test_a_cursor_of_another_backend_is_a_bad_request(side: str, cursor: str) -> None:
     backend = a_backend(socket="/nowhere")
 

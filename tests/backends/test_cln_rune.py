@@ -72,6 +72,17 @@ async def test_a_rune_that_allows_more_is_refused_unless_that_is_said(
         await started(double, allow_broad_rune=True)
 
 
+@pytest.mark.parametrize("method", ["keysend", "xkeysend", "sendpay", "renepay", "delpay"])
+async def test_a_rune_that_sends_or_forgets_money_by_another_door_is_refused(
+    method: str,
+) -> None:
+    async with cln_double() as double:
+        double.core.runes[RUNE] = frozenset({*NEEDED, method})
+
+        with pytest.raises(BackendUnavailable, match=rf"allows more than is needed: {method};"):
+            await started(double)
+
+
 async def test_what_a_rune_does_not_allow_is_told() -> None:
     async with cln_double() as double:
         double.core.runes[RUNE] = frozenset(NEEDED) - {"xpay", "offer"}

@@ -9,6 +9,7 @@ from backends.phoenixd import PhoenixdBackend
 from backends.phoenixd.node import PAGE_SIZE
 from nwc_service.backend import (
     BackendUnavailable,
+    BadRequest,
     Cursor,
     Failed,
     InFlight,
@@ -195,6 +196,23 @@ async def test_what_is_paid_meanwhile_moves_no_page(
     rest = await backend.list_history("out", page.next_cursor, 1)
 
     assert [item.created_at for item in (*page.items, *rest.items)] == [NOW - 40, NOW - 50]
+
+
+@pytest.mark.parametrize("cursor", ["", "5", "5:x", "5:-1", "5:0:0", "9" * 5000 + ":0"])
+async def test_a_cursor_of_another_backend_is_a_bad_request(
+    phoenixd: PhoenixdDouble, backend: PhoenixdBackend, cursor: str
+) -> None:
+    with pytest.raises(BadRequest, match="cursor"):
+        await backend.list_history("out", Cursor(cursor), 1)
+    assert phoenixd.of(LIST_OUT) == []
+
+
+@pytest.mark.parametrize("cursor", ["", "5.0", "-5", "9" * 5000])
+def test_a_place_of_another_backend_is_a_bad_request(
+    backend: PhoenixdBackend, cursor: str
+) -> None:
+    with pytest.raises(BadRequest, match="cursor"):
+        backend.watch_invoices(Cursor(cursor))
 
 
 async def test_a_history_that_cannot_be_read_is_no_empty_one(

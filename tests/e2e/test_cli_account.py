@@ -18,6 +18,10 @@ KEYS = [
     "available_msat",
     "held_msat",
     "keysend_id",
+    "frozen",
+    "max_balance_msat",
+    "max_payment_msat",
+    "max_daily_msat",
     "created_at",
 ]
 
@@ -201,3 +205,32 @@ async def test_nobody_is_neither_credited_nor_debited(movement: str, cli: Cli) -
 
 def a_name() -> str:
     return f"account-{token_hex(4)}"
+
+
+async def test_an_account_is_limited_frozen_and_thawed(cli: Cli) -> None:
+    name = a_name()
+    await cli.json("account", "create", name)
+
+    limited = await cli.json(
+        "account", "limit", name, "--max-daily-msat", "5000", "--max-payment-msat", "7"
+    )
+    frozen = await cli.json("account", "freeze", name, "--reason", "odd payments")
+    unlimited = await cli.json("account", "limit", name, "--max-payment-msat", "0")
+    thawed = await cli.json("account", "thaw", name, "--reason", "explained")
+    too_much = await cli.failure("account", "limit", name, "--max-daily-msat", str(2**62))
+
+    assert (limited["max_daily_msat"], limited["max_payment_msat"]) == (5000, 7)
+    assert (unlimited["max_daily_msat"], unlimited["max_payment_msat"]) == (5000, None)
+    assert (frozen["frozen"], thawed["frozen"]) == (True, False)
+    assert "max_daily_msat" in too_much
+    decided = [
+        (each["kind"], each["reason"])
+        for each in await cli.json("decision", "list")
+        if each["subject"] == name
+    ]
+    assert decided == [
+        ("account_thawed", "explained"),
+        ("account_limited", ""),
+        ("account_frozen", "odd payments"),
+        ("account_limited", ""),
+    ]

@@ -234,6 +234,11 @@ TAMPERED = [
         finds={"I15"},
     ),
     tampered("a-budget-forgotten", "DELETE FROM budget_period", finds={"I15"}),
+    tampered(
+        "a-day-that-no-payment-counts-in",
+        "INSERT INTO account_day (account_id, day, used_msat) VALUES ('alice', 0, 1)",
+        finds={"I15"},
+    ),
     tampered("a-receipt-is-missing", "DELETE FROM receipt", finds={"I6"}),
     tampered(
         "a-receipt-of-more",

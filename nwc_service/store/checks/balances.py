@@ -60,6 +60,15 @@ BALANCES = (
         f" WHERE parent_budget_period IS NOT NULL AND {STANDING}) AS both_sides"
         " GROUP BY connection_id, period_start HAVING sum(used_msat) <> sum(spent_msat)",
     ),
+    Check(
+        "I15: account {account_id} counts {used_msat} msat of the day {day}, its payments"
+        " {spent_msat}",
+        "SELECT account_id, day, sum(used_msat) AS used_msat, sum(spent_msat) AS spent_msat"
+        " FROM (SELECT account_id, day, used_msat, 0 AS spent_msat FROM account_day"
+        f" UNION ALL SELECT account_id, account_day, 0, {_COUNTED} FROM payment"
+        f" WHERE account_day IS NOT NULL AND {STANDING}) AS both_sides"
+        " GROUP BY account_id, day HAVING sum(used_msat) <> sum(spent_msat)",
+    ),
     # What the backends said last, and what was owed then: what has come in since is not
     # looked for in an older reading, nor is a reading that the books have left behind used.
     Check(
@@ -94,6 +103,10 @@ _BOUNDED = (
     ("invoice", "invoice_id", "received_msat", 1),
     ("receipt", "payment_hash", "amount_msat", 1),
     ("budget_period", "connection_id", "used_msat", 0),
+    ("account_day", "account_id", "used_msat", 0),
+    ("account", "name", "max_balance_msat", 1),
+    ("account", "name", "max_payment_msat", 1),
+    ("account", "name", "max_daily_msat", 1),
     ("connection", "connection_id", "budget_msat", 1),
     ("connection", "connection_id", "max_payment_msat", 1),
     ("reading", "backend", "spendable_msat", 0),

@@ -1,4 +1,4 @@
-"""Migration 7: pauses, who made an account, requests told apart by a key, and sign-ins."""
+"""Migration 7: limits of accounts, pauses, requests told apart by a key, sign-ins, samples."""
 
 HOUSE = (
     "ALTER TABLE connection ADD COLUMN paused_at {int64}",
@@ -6,6 +6,19 @@ HOUSE = (
     # The token that made it, where that may make connections only of its own accounts.
     "ALTER TABLE account ADD COLUMN made_by TEXT REFERENCES token (token_id)",
     "CREATE INDEX account_created ON account (created_at, name)",
+    # What an account may hold and pay, and whether its apps are served at all.
+    "ALTER TABLE account ADD COLUMN frozen_at {int64}",
+    "ALTER TABLE account ADD COLUMN max_balance_msat {int64} CHECK (max_balance_msat > 0)",
+    "ALTER TABLE account ADD COLUMN max_payment_msat {int64} CHECK (max_payment_msat > 0)",
+    "ALTER TABLE account ADD COLUMN max_daily_msat {int64} CHECK (max_daily_msat > 0)",
+    """CREATE TABLE account_day (
+        account_id TEXT NOT NULL REFERENCES account (account_id),
+        day {int64} NOT NULL,
+        used_msat {int64} NOT NULL DEFAULT 0 CHECK (used_msat >= 0),
+        PRIMARY KEY (account_id, day)
+    ) {strict}""",
+    # The day in which the payment was counted; NULL where the account had no limit then.
+    "ALTER TABLE payment ADD COLUMN account_day {int64}",
     # What was answered to a POST of the admin API that came with an Idempotency-Key; without
     # `status` it is under way, or was when the service was killed.
     """CREATE TABLE keyed_request (
