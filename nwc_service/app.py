@@ -251,6 +251,22 @@ def _accounts(edges: Edges, flow: Flow) -> Accounts:
     )
 
 
+def _connections(
+    edges: Edges, accounts: Accounts, *, relays: Relays, announcer: Announcer
+) -> Connections:
+    return Connections(
+        edges.db,
+        accounts=accounts,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        resolve_scopes=resolve_scopes,
+        relays_of=relays.advertised,
+        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
+        announce=announcer.announce,
+        clock=_clock,
+    )
+
+
 def _addresses(edges: Edges, accounts: Accounts) -> Addresses:
     return Addresses(
         edges.db,
@@ -270,17 +286,7 @@ async def _serve_admin(
     announcer: Announcer,
 ) -> tuple[Accounts, Connections, str]:
     accounts = _accounts(edges, flow)
-    connections = Connections(
-        edges.db,
-        accounts=accounts,
-        directory=edges.directory,
-        keyring=edges.keyring,
-        resolve_scopes=resolve_scopes,
-        relays_of=relays.advertised,
-        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
-        announce=announcer.announce,
-        clock=_clock,
-    )
+    connections = _connections(edges, accounts, relays=relays, announcer=announcer)
     state = State(
         db=edges.db,
         books=edges.books,

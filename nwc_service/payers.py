@@ -13,6 +13,7 @@ from secrets import compare_digest, token_hex
 
 import structlog
 
+from nwc_service import limits
 from nwc_service.addresses import HASHING
 from nwc_service.answers import Clock
 from nwc_service.backend import Cap, LightningBackend, NodeInfo
@@ -146,12 +147,17 @@ class Payers:
         whole_sats = Cap.MSAT_INVOICE not in backend.caps
         step_msat = MSAT_PER_SAT if whole_sats else 1
         settings = self._settings
+        min_msat = Msat(-(-settings.min_msat // step_msat) * step_msat)
+        most_msat = min(settings.max_msat, address.max_balance_msat or settings.max_msat)
+        max_msat = Msat(most_msat // step_msat * step_msat)
+        if address.is_frozen or min_msat > max_msat:
+            raise RequestError(ErrorCode.RESTRICTED, NOT_NOW)
         return Terms(
             name=address.name,
             domain=self._domain,
             callback=f"{self.base_url}/lnurlp/{address.name}/callback",
-            min_msat=Msat(-(-settings.min_msat // step_msat) * step_msat),
-            max_msat=Msat(settings.max_msat // step_msat * step_msat),
+            min_msat=min_msat,
+            max_msat=max_msat,
             whole_sats=whole_sats,
             nostr_pubkey=self._nostr_pubkey,
         )
@@ -184,6 +190,10 @@ class Payers:
             still = await addresses.named(tx, address.name)
             if still is None or still.account_id != address.account_id:
                 raise NotFound(NO_ADDRESS)
+            if still.is_frozen:
+                raise RequestError(ErrorCode.RESTRICTED, NOT_NOW)
+            # Not for this amount: whoever may ask for any could find out what is there.
+            await limits.check_room(tx, address.account_id, amount_msat=None)
             # This one is among them.
             of_one, in_all = await addresses.open_counts(
                 tx, address.name, now=invoice.created_at

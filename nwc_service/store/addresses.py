@@ -7,7 +7,8 @@ from nwc_service.wallet.units import AccountId
 
 _ADDRESS = (
     "SELECT address.name, address.account_id, nostr_pubkey, address.created_at,"
-    " account.name AS account_name, account.backend"
+    " account.name AS account_name, account.backend, account.max_balance_msat,"
+    " account.frozen_at"
     " FROM address JOIN account ON account.account_id = address.account_id"
 )
 
@@ -22,6 +23,9 @@ class Address:
     created_at: int
     account_name: str
     backend: str | None
+    max_balance_msat: int | None = None
+    """The most that the account may hold."""
+    is_frozen: bool = False
 
 
 async def insert(
@@ -110,4 +114,6 @@ def _from_row(row: Row) -> Address:
         created_at=row["created_at"],
         account_name=row["account_name"],
         backend=row["backend"],
+        max_balance_msat=row["max_balance_msat"],
+        is_frozen=row["frozen_at"] is not None,
     )

@@ -446,6 +446,57 @@ async def test_what_a_crash_interrupts_is_given_up(world: World, office: Office)
     assert world.backend.specs == []
 
 
+# --- limits of the account
+
+
+async def test_a_frozen_account_is_paid_nothing_new(world: World, office: Office) -> None:
+    made = await office.ask()
+    await world.accounts.set_frozen(NAME, frozen=True, reason="a test", by="owner")
+
+    assert await refused(office) is ErrorCode.RESTRICTED
+
+    await paid(world, made)
+    assert await world.money("alice") == (CREDIT_MSAT + AMOUNT_MSAT, 0)
+
+
+async def test_no_more_is_asked_for_than_the_account_may_hold(
+    world: World, office: Office
+) -> None:
+    limit_msat = CREDIT_MSAT + 1
+    await limit_balance(world, limit_msat)
+
+    terms = await office.payers.terms(NAME)
+
+    assert terms.max_msat == limit_msat
+    with pytest.raises(InvalidAsk):
+        await office.ask(amount=str(limit_msat + 1))
+
+
+@pytest.mark.attack("A20")
+async def test_no_stranger_finds_out_what_an_account_has_by_asking_for_more_and_more(
+    world: World, office: Office
+) -> None:
+    await limit_balance(world, CREDIT_MSAT + AMOUNT_MSAT)
+    smaller, larger = "1000", str(CREDIT_MSAT + AMOUNT_MSAT)
+
+    asked = [await office.ask(amount=amount) for amount in (smaller, larger)]
+
+    assert [made.state for made in asked] == [InvoiceState.PENDING] * 2
+
+
+async def test_an_account_that_is_full_is_paid_nothing_new(
+    world: World, office: Office
+) -> None:
+    await limit_balance(world, CREDIT_MSAT)
+
+    assert await refused(office) is ErrorCode.INTERNAL
+    assert world.backend.specs == []
+
+
+async def limit_balance(world: World, max_balance_msat: int) -> None:
+    await world.accounts.set_limits(NAME, {"max_balance_msat": max_balance_msat})
+
+
 # --- the operator
 
 
