@@ -18,7 +18,9 @@ from nwc_service.admin.keyed import Handler, KeyedRequests
 from nwc_service.answers import Clock
 from nwc_service.store import tokens
 from nwc_service.store.database import Database
+from nwc_service.store.ledger import Account
 from nwc_service.store.tokens import Token
+from nwc_service.wallet.units import AccountId
 
 PREFIX = "/api/v1"
 METRICS = "/metrics"
@@ -35,10 +37,32 @@ class Role(StrEnum):
     READ_ONLY = "read-only"
     PROVISIONING = "provisioning"
     """Beside them: makes accounts, and connections of these, and sees nothing else."""
+    USER = "user"
+    """Who is signed in at the page for one account, and sees nothing of any other."""
 
 
 RANK = {Role.READ_ONLY: 0, Role.OPERATOR: 1, Role.OWNER: 2}
 PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections")})
+
+ME = frozenset(
+    {
+        ("GET", "/me"),
+        ("PATCH", "/me"),
+        ("GET", "/me/payments"),
+        ("GET", "/me/payments/{name}"),
+        ("GET", "/me/connections"),
+        ("POST", "/me/connections"),
+        ("GET", "/me/connections/{connection_id}"),
+        ("PATCH", "/me/connections/{connection_id}"),
+        ("POST", "/me/connections/{connection_id}/pause"),
+        ("POST", "/me/connections/{connection_id}/resume"),
+        ("POST", "/me/connections/{connection_id}/rotate"),
+        ("POST", "/me/connections/{connection_id}/revoke"),
+        ("POST", "/me/links"),
+        ("POST", "/me/links/accept"),
+    }
+)
+"""What a user may do, each for the account that is signed in, and nobody else."""
 
 LEAST: Mapping[tuple[str, str], Role] = {
     ("GET", "/overview"): Role.READ_ONLY,
@@ -50,6 +74,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("GET", "/accounts/{name}"): Role.READ_ONLY,
     ("POST", "/accounts"): Role.OPERATOR,
     ("PATCH", "/accounts/{name}"): Role.OPERATOR,
+    ("POST", "/accounts/{name}/sign-ins"): Role.OPERATOR,
     ("POST", "/accounts/{name}/freeze"): Role.OPERATOR,
     ("POST", "/accounts/{name}/thaw"): Role.OPERATOR,
     ("POST", "/accounts/{name}/{movement}"): Role.OPERATOR,
@@ -89,18 +114,26 @@ LEAST: Mapping[tuple[str, str], Role] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose token it is; the owner's has no id."""
+    """Whose token it is, the owner's without an id; or the user of an account."""
 
     name: str
     role: Role
     token_id: str | None = None
+    account_id: AccountId | None = None
 
     def may(self, method: str, path: str) -> bool:
         route = (method, path.removeprefix(PREFIX))
         if self.role is Role.PROVISIONING:
             return route in PROVISIONING
+        if self.role is Role.USER:
+            return route in ME
         least = LEAST.get(route)
         return least is not None and RANK[self.role] >= RANK[least]
+
+    @property
+    def caller_id(self) -> str:
+        """That no other principal has."""
+        return f"account {self.account_id}" if self.account_id else self.token_id or OWNER_NAME
 
 
 def owner() -> Principal:
@@ -109,6 +142,10 @@ def owner() -> Principal:
 
 def principal_of(token: Token) -> Principal:
     return Principal(token.name, Role(token.role), token.token_id)
+
+
+def user_of(account: Account) -> Principal:
+    return Principal(account.name, Role.USER, account_id=account.account_id)
 
 
 class Door:
@@ -150,8 +187,7 @@ def admitted(door: Door, keyed: KeyedRequests) -> type[APIRoute]:
             async def admit(request: Request) -> Response:
                 principal = await _admitted(request, door=door, path=self.path)
                 request.state.principal = principal
-                caller = principal.token_id or OWNER_NAME
-                return await keyed.once(request, handle, caller=caller)
+                return await keyed.once(request, handle, caller=principal.caller_id)
 
             return admit
 

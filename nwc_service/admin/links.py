@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
-from nwc_service import views
+from nwc_service.admin.connections import connection_view
 from nwc_service.admin.state import Body, State
-from nwc_service.linking import Consent, Linking
+from nwc_service.linking import Consent, Linked, Linking
 from nwc_service.nip47.deeplink import DeepLink
 from nwc_service.views import View
 
@@ -20,24 +20,21 @@ class Accepting(Consent):
 def add_routes(api: APIRouter, state: State) -> None:
     @api.post("/links")
     async def show_link(body: Asking) -> View:
-        return _asked(state.linking, body.link)
+        return asked_view(state.linking, body.link)
 
     @api.post("/links/accept", status_code=201)
     async def accept_link(body: Accepting) -> View:
         consent = Consent.model_validate(body.model_dump(exclude={"link"}))
-        linked = await state.linking.accept(body.link, consent)
-        shown = await state.books.read(
-            lambda tx: views.connection(
-                tx,
-                linked.connection.connection_id,
-                relays_of=state.relays.advertised,
-                now=state.clock(),
-            )
-        )
-        return shown | {"opened": linked.opened, "warnings": state.warnings(linked.connection)}
+        return await linked_view(state, await state.linking.accept(body.link, consent))
 
 
-def _asked(linking: Linking, link: str) -> View:
+async def linked_view(state: State, linked: Linked) -> View:
+    connection = linked.connection
+    shown = await connection_view(state, connection.connection_id)
+    return shown | {"opened": linked.opened, "warnings": state.warnings(connection)}
+
+
+def asked_view(linking: Linking, link: str) -> View:
     """The app's own words, proven by nothing, have names that say so."""
     asked = linking.read(link)
     if isinstance(asked, DeepLink):

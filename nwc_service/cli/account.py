@@ -6,6 +6,7 @@ import typer
 
 from nwc_service import views
 from nwc_service.cli.common import DataDir, Json, call, look, pages, show, show_list
+from nwc_service.cli.page import show_link
 from nwc_service.store.database import Tx
 from nwc_service.views import View
 
@@ -115,3 +116,9 @@ def limit(
     }
     body = {key: value or None for key, value in named.items() if value is not None}
     show(call(data_dir, "PATCH", ["accounts", name], body), as_json=as_json)
+
+
+@app.command()
+def page(name: str, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Print a link with which the user of an account signs in at the page, once."""
+    show_link(call(data_dir, "POST", ["accounts", name, "sign-ins"], {}), as_json=as_json)

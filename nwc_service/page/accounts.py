@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from nwc_service.page.connections import qr
 from nwc_service.page.forms import amount_msat, limit_msat
 from nwc_service.page.visit import View, Visit, tried
 
@@ -81,6 +82,19 @@ async def limit(visit: Visit) -> Response:
     return await tried(visit, work(), again=show)
 
 
+async def invite(visit: Visit) -> Response:
+    """A link that signs the user of the account in."""
+    name = visit.part("name")
+
+    async def work() -> Response:
+        made = await visit.api.post("accounts", name, "sign-ins")
+        return visit.page(
+            "sign_in_made.html", title=f"A link for {name}", made=made, qr=qr(str(made["uri"]))
+        )
+
+    return await tried(visit, work(), again=show)
+
+
 async def set_frozen(visit: Visit) -> Response:
     name, word = visit.part("name"), visit.request.url.path.rpartition("/")[2]
 
@@ -96,6 +110,7 @@ ROUTES: dict[tuple[str, str], View] = {
     ("POST", "/accounts"): create,
     ("GET", "/accounts/{name}"): show,
     ("POST", "/accounts/{name}"): limit,
+    ("POST", "/accounts/{name}/sign-ins"): invite,
     ("POST", "/accounts/{name}/freeze"): set_frozen,
     ("POST", "/accounts/{name}/thaw"): set_frozen,
     ("POST", "/accounts/{name}/{movement}"): move,

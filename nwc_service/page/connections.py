@@ -47,7 +47,7 @@ async def create(visit: Visit) -> Response:
             relays=lines(visit, "relays"),
             **_limits(visit),
         )
-        return _secret_page(visit, made)
+        return secret_page(visit, made)
 
     return await tried(visit, work(), again=new)
 
@@ -87,7 +87,7 @@ async def tell(visit: Visit) -> Response:
 
     async def work() -> Response:
         if word == "rotate":
-            return _secret_page(visit, await visit.api.post("connections", connection_id, word))
+            return secret_page(visit, await visit.api.post("connections", connection_id, word))
         if word not in DONE:
             raise Problem(404, "there is no such page")
         await visit.api.post("connections", connection_id, word, reason=visit.text("reason"))
@@ -110,18 +110,21 @@ def _limits(visit: Visit) -> dict[str, object]:
     }
 
 
-def _secret_page(visit: Visit, made: dict[str, object]) -> Response:
+def secret_page(
+    visit: Visit, made: dict[str, object], *, back: str = "/connections/"
+) -> Response:
     """Nobody, nor a reload, sees the URI again."""
     uri = made["uri"]
     return visit.page(
         "connection_made.html",
         title="Connect the app now",
         connection=made,
-        qr=_qr(str(uri)) if uri else None,
+        back=f"{back}{made['connection_id']}",
+        qr=qr(str(uri)) if uri else None,
     )
 
 
-def _qr(text: str) -> Markup:
+def qr(text: str) -> Markup:
     import segno  # only here: no other page needs one
 
     code = segno.make(text, error="l", micro=False)

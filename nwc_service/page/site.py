@@ -1,6 +1,6 @@
 """The page as an application: who is signed in, what is where, and what a browser is told."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from nwc_service.admin import api
-from nwc_service.admin.access import RANK, Door, Principal
+from nwc_service.admin.access import Door, Principal, Role
 from nwc_service.admin.sessions import SESSION_LASTS_S, Sessions
 from nwc_service.admin.state import State
-from nwc_service.page import accounts, connections, house, overview, payments
+from nwc_service.page import accounts, connections, house, my, overview, payments
 from nwc_service.page.api import Api, Problem
+from nwc_service.page.nostr import Proofs
 from nwc_service.page.show import render
 from nwc_service.page.visit import View, Visit
 from nwc_service.request_ids import App
@@ -36,6 +37,9 @@ SAFE: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# The operator's; a user's are in `my.py`.
 ROUTES: Mapping[tuple[str, str], View] = {
     **overview.ROUTES,
     **accounts.ROUTES,
@@ -48,8 +52,9 @@ ROUTES: Mapping[tuple[str, str], View] = {
 class Site:
     """`app` is the whole admin application, to which the page is added."""
 
-    def __init__(self, app: App, *, sessions: Sessions, door: Door) -> None:
+    def __init__(self, app: App, *, sessions: Sessions, door: Door, proofs: Proofs) -> None:
         self._app = app
+        self._proofs = proofs
         self._sessions = sessions
         self._door = door
 
@@ -57,11 +62,13 @@ class Site:
         own = [
             Route("/sign-in", self.sign_in, methods=["GET"]),
             Route("/sign-in", self.begin, methods=["POST"]),
+            Route("/sign-in/nostr", self.begin_with_key, methods=["POST"]),
             Route("/sign-out", self.end, methods=["POST"]),
         ]
         return own + [
-            Route(path, self._signed_in(view), methods=[method])
-            for (method, path), view in ROUTES.items()
+            Route(path, self._signed_in(view, is_users=is_users), methods=[method])
+            for routes, is_users in ((ROUTES, False), (my.ROUTES, True))
+            for (method, path), view in routes.items()
         ]
 
     async def sign_in(self, request: Request) -> Response:
@@ -75,10 +82,26 @@ class Site:
         made = await self._sessions.begin(secret, self._door)
         if made is None:
             return self._sign_in_page(request, problem="This token or link is not valid.")
-        response = RedirectResponse(_inside(str(form.get("next", ""))), 303, headers=SAFE)
+        return self._begun(request, made, to=str(form.get("next", "")))
+
+    async def begin_with_key(self, request: Request) -> Response:
+        """With an event of NIP-98 that a browser's extension has signed."""
+        _must_be_ours(request)
+        form = await request.form()
+        try:
+            key = self._proofs.key_of(request, str(form.get("event", "")))
+        except Problem as problem:
+            return self._sign_in_page(request, problem=problem.detail)
+        made = await self._sessions.begin_with_key(key)
+        if made is None:
+            return self._sign_in_page(request, problem="No account has this Nostr key.")
+        return self._begun(request, made, to=str(form.get("next", "")))
+
+    def _begun(self, request: Request, secret: str, *, to: str) -> Response:
+        response = RedirectResponse(_inside(to), 303, headers=SAFE)
         response.set_cookie(
             COOKIE,
-            made,
+            secret,
             max_age=SESSION_LASTS_S,
             httponly=True,
             samesite="strict",
@@ -93,16 +116,20 @@ class Site:
         response.delete_cookie(COOKIE)
         return response
 
-    def _signed_in(self, view: View) -> View:  # type: ignore[type-arg, unused-ignore]
+    def _signed_in(self, view: View, *, is_users: bool) -> Endpoint:
         async def visit(request: Request) -> Response:
             principal = await self._principal(request)
             if principal is None:
                 return RedirectResponse(f"/sign-in?next={request.url.path}", 303, headers=SAFE)
-            visit = Visit(request, Api(self._app, principal))
+            if principal.role is Role.USER and request.url.path == "/":
+                return RedirectResponse("/my", 303, headers=SAFE)
+            visit = Visit(request, Api(self._app, principal), self._proofs)
             if request.method == "POST":
                 _must_be_ours(request)
                 visit.form = await request.form()
             try:
+                if (principal.role is Role.USER) is not is_users:
+                    raise Problem(403, "this page is not yours")
                 response = await view(visit)
             except Problem as problem:
                 visit.problem = problem
@@ -110,12 +137,13 @@ class Site:
             response.headers.update(SAFE)
             return response
 
-        return visit  # type: ignore[return-value]
+        return visit
 
     async def _principal(self, request: Request) -> Principal | None:
         secret = request.cookies.get(COOKIE)
         principal = await self._sessions.principal(secret) if secret else None
-        return principal if principal is not None and principal.role in RANK else None
+        has_page = principal is not None and principal.role is not Role.PROVISIONING
+        return principal if has_page else None
 
     def _sign_in_page(self, request: Request, *, problem: str | None = None) -> Response:
         text = render(
@@ -133,7 +161,12 @@ def build(state: State, *, token: str) -> FastAPI:
     door = Door(state.db, owner_token=token, clock=state.clock)
     app = api.build(state, door=door)
     app.mount("/static", StaticFiles(directory=STATIC))
-    site = Site(app, sessions=Sessions(state.db, clock=state.clock), door=door)
+    site = Site(
+        app,
+        sessions=Sessions(state.db, clock=state.clock),
+        door=door,
+        proofs=Proofs(state.clock),
+    )
     app.router.routes.extend(site.routes())
     return app
 

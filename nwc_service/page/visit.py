@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from nwc_service.page.api import Api, Problem
+from nwc_service.page.nostr import Proofs
 from nwc_service.page.show import render
 
 DONE = {
@@ -29,6 +30,7 @@ DONE = {
 class Visit:
     request: Request
     api: Api
+    proofs: Proofs
     form: FormData = field(default_factory=FormData)
     problem: Problem | None = None
     """What was wrong with the form that is shown again."""

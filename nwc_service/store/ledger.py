@@ -37,6 +37,7 @@ class Account:
     `keysend_id` names it in the TLV 696969 of a keysend, and is good for nothing else. All that
     its connections ask of a node goes to `backend`. `made_by` is the token that made it, if
     that was not the owner's. While it is frozen its apps may only read.
+    With `nostr_pubkey` its user signs in at the page.
     """
 
     account_id: AccountId
@@ -49,6 +50,7 @@ class Account:
     made_by: str | None = None
     limits: AccountLimits = NO_LIMITS
     frozen_at: int | None = None
+    nostr_pubkey: str | None = None
 
 
 class InsufficientBalance(Exception):
@@ -145,7 +147,8 @@ async def pin_accounts(tx: Tx, backend: BackendName) -> None:
 
 _ACCOUNT = (
     "SELECT account_id, name, available_msat, held_msat, created_at, backend, keysend_id,"
-    " made_by, frozen_at, max_balance_msat, max_payment_msat, max_daily_msat FROM account"
+    " made_by, frozen_at, max_balance_msat, max_payment_msat, max_daily_msat,"
+    " nostr_pubkey FROM account"
 )
 
 
@@ -168,6 +171,35 @@ async def account_of_keysend(tx: Tx, keysend_id: str) -> Account | None:
     return _account(
         await tx.one(f"{_ACCOUNT} WHERE keysend_id = :keysend_id", keysend_id=keysend_id)
     )
+
+
+async def account_of_nostr(tx: Tx, nostr_pubkey: str) -> Account | None:
+    return _account(
+        await tx.one(f"{_ACCOUNT} WHERE nostr_pubkey = :pubkey", pubkey=nostr_pubkey)
+    )
+
+
+async def set_nostr(tx: Tx, account_id: AccountId, *, nostr_pubkey: str | None) -> bool:
+    """False where another account has the key."""
+    if nostr_pubkey is not None:
+        found = await account_of_nostr(tx, nostr_pubkey)
+        if found is not None and found.account_id != account_id:
+            return False
+    await tx.run(
+        "UPDATE account SET nostr_pubkey = :pubkey WHERE account_id = :account_id",
+        pubkey=nostr_pubkey,
+        account_id=account_id,
+    )
+    return True
+
+
+async def used_of_day(tx: Tx, account_id: AccountId, *, day: int) -> Msat:
+    row = await tx.one(
+        "SELECT used_msat FROM account_day WHERE account_id = :account_id AND day = :day",
+        account_id=account_id,
+        day=day,
+    )
+    return Msat(row["used_msat"] if row else 0)
 
 
 async def accounts(tx: Tx) -> list[Account]:
@@ -301,6 +333,7 @@ def _account(row: Row | None) -> Account | None:
         made_by=row["made_by"],
         limits=_limits(row),
         frozen_at=row["frozen_at"],
+        nostr_pubkey=row["nostr_pubkey"],
     )
 
 

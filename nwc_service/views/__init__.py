@@ -17,8 +17,16 @@ from nwc_service.views.books import (
     token_view,
 )
 from nwc_service.views.connections import RelaysOf, connection, connection_page
+from nwc_service.views.me import me
 from nwc_service.views.overview import overview, time_series
-from nwc_service.views.payments import PaymentFilter, outgoing, payment, payment_page
+from nwc_service.views.payments import (
+    PaymentFilter,
+    outgoing,
+    payment,
+    payment_page,
+    users_page,
+    users_payment,
+)
 from nwc_service.views.view import MAX_PAGE, View
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "connection",
     "connection_page",
     "decision_page",
+    "me",
     "outgoing",
     "overview",
     "payment",
@@ -48,4 +57,6 @@ __all__ = [
     "time_series",
     "token_list",
     "token_view",
+    "users_page",
+    "users_payment",
 ]

@@ -77,6 +77,41 @@ async def payment(tx: Tx, name: str, *, now: int) -> View:
     return shown | await _history_out(tx, found)
 
 
+async def users_page(
+    tx: Tx, *, account_id: AccountId, cursor: str | None, limit: int, now: int
+) -> View:
+    """As `payment_page`, of one account, as its user sees it."""
+    query = Query(
+        account_id=account_id,
+        limit=limit + 1,
+        after=None if cursor is None else cursors.place_of(cursor),
+    )
+    found = await history.search(tx, query)
+    return page(
+        [_users_view(item, now=now) for item in found],
+        limit=limit,
+        cursor=lambda: cursors.after(history.place_of(found[limit - 1])),
+    )
+
+
+async def users_payment(tx: Tx, name: str, *, account_id: AccountId, now: int) -> View:
+    """Raises NotFound, in the same words, for what is another account's."""
+    found = await payments.payment(tx, PaymentId(name)) or await invoices.invoice(
+        tx, InvoiceId(name)
+    )
+    if found is None or found.account_id != account_id:
+        raise NotFound(f"there is no payment {name!r}")
+    return _users_view(found, now=now) | {"invoice": found.invoice}
+
+
+def _users_view(item: Invoice | Payment, *, now: int) -> View:
+    """Nothing of how the operator carries it out."""
+    shown = _payment_view(item, names={}, now=now)
+    hidden = ("account", "backend")
+    left = {name: value for name, value in shown.items() if name not in hidden}
+    return left | {"description": item.description}
+
+
 async def outgoing(tx: Tx, name: str) -> Payment | None:
     """By its id, or by its payment hash: the live or settled one, else the newest."""
     found = await payments.payment(tx, PaymentId(name))

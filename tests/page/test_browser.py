@@ -6,7 +6,8 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -19,6 +20,8 @@ from playwright.async_api import (
     async_playwright,
 )
 
+from nwc_service.nostr.event import sign_event
+from nwc_service.nostr.keys import Keypair
 from tests.clients.raw import raw_client
 from tests.page.conftest import House
 from tests.parts import require_real
@@ -283,4 +286,112 @@ async def test_the_overview_stays_fresh(
     await page.wait_for_function("before => live.innerText !== before", arg=before)
 
     assert "accounts" in await page.locator("#live").inner_text()
+    await context.close()
+
+
+# --- the user of an account
+
+EXTENSION = """window.nostr = {
+  getPublicKey: async () => (await signForNostr({})).pubkey,
+  signEvent: (draft) => signForNostr(draft),
+};"""
+KEY = Keypair(bytes([5]) * 32)
+
+
+def sign_for_nostr(draft: dict[str, Any]) -> dict[str, object]:
+    """As an extension does, with the user's consent."""
+    event = sign_event(
+        KEY,
+        created_at=draft.get("created_at", 0),
+        kind=draft.get("kind", 1),
+        tags=draft.get("tags", []),
+        content=draft.get("content", ""),
+        aux=bytes(32),
+    )
+    return event.to_dict()
+
+
+async def users_page(context: BrowserContext, owner: httpx.AsyncClient, name: str) -> Page:
+    page = await context.new_page()
+    uri = (await owner.post(f"/accounts/{name}/sign-ins", json={})).json()["uri"]
+    await page.goto(uri)
+    await page.get_by_role("heading", name="My account").wait_for()
+    return page
+
+
+async def test_a_user_uses_a_nostr_key_instead_of_the_next_link(
+    browser: Browser, house: House, owner: httpx.AsyncClient
+) -> None:
+    await owner.post("/accounts", json={"name": "nostrich"})
+    context = await browser.new_context(viewport=PHONE)
+    seen = Seen(context)
+    await context.expose_function("signForNostr", sign_for_nostr)
+    await context.add_init_script(EXTENSION)
+    page = await users_page(context, owner, "nostrich")
+
+    await page.get_by_role("button", name="Use my Nostr key").click()
+    await page.get_by_text("signs you in").wait_for()
+    await page.get_by_role("button", name="Sign out").click()
+    await page.get_by_role("button", name="Sign in with Nostr").click()
+    await page.get_by_role("heading", name="My account").wait_for()
+
+    assert KEY.public_key in await page.inner_text("main")
+    assert seen.complaints == []
+    await context.close()
+
+
+async def test_a_user_approves_what_an_app_asks_for(
+    browser: Browser, house: House, owner: httpx.AsyncClient
+) -> None:
+    context = await browser.new_context(viewport=PHONE)
+    page = await users_page(context, owner, "ben")
+
+    await page.get_by_role("link", name="An app asks").click()
+    await page.get_by_label("Link").fill(
+        "nostrnwc://connect?appname=A%20shop&callback=shop://x"
+    )
+    await page.get_by_role("button", name="Look at it").click()
+    await page.get_by_role("heading", name="A shop").wait_for()
+    await page.get_by_label("Budget, sat").fill("9")
+    await page.get_by_role("button", name="Connect it").click()
+    back = await page.get_by_role("link", name="Back to the app").get_attribute("href")
+    await page.get_by_role("link", name="What it may do").click()
+
+    assert back is not None
+    assert back.startswith("shop://x")
+    assert "0 of 9 sat are used" in await page.inner_text("main")
+    await context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_a_users_pages_can_be_used_by_everybody(
+    browser: Browser, house: House, owner: httpx.AsyncClient, scheme: str
+) -> None:
+    context = await browser.new_context(
+        viewport=PHONE,
+        color_scheme=scheme,  # type: ignore[arg-type]
+        bypass_csp=True,  # for axe alone
+    )
+    seen = Seen(context)
+    page = await users_page(context, owner, "ann")
+    link = "nostrnwc://connect?appname=A%20shop&callback=shop://x"
+    addresses = [
+        "/my",
+        f"/my/payments/{house.payment_ids[0]}",
+        "/my/apps/new",
+        f"/my/apps/{house.connection['connection_id']}",
+        "/my/link",
+        f"/my/link?link={quote(link, safe='')}",
+    ]
+    found = {}
+    for address in addresses:
+        answer = await page.goto(house.url + address)
+        assert answer is not None
+        assert answer.status == 200, address
+        found[address] = await violations(page)
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], address
+
+    assert {address: each for address, each in found.items() if each} == {}
+    assert seen.complaints == []
     await context.close()

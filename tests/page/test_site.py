@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from nwc_service.page import my
 from nwc_service.page.site import ROUTES, SAFE
 from tests.page.conftest import HOSTILE, OURS, House
 
@@ -21,7 +22,7 @@ def filled(path: str) -> str:
     return re.sub(r"\{(\w+)\}", "x", path)
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(ROUTES))
+@pytest.mark.parametrize(("method", "path"), sorted({*ROUTES, *my.ROUTES}))
 async def test_nobody_sees_a_page_without_signing_in(
     visitor: httpx.AsyncClient, method: str, path: str
 ) -> None:

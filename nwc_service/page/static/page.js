@@ -27,6 +27,26 @@ if (signIn && location.hash.length > 20) {
   signIn.requestSubmit();
 }
 
+// NIP-98, by an extension that holds the key (NIP-07).
+const proving = [...document.querySelectorAll("[data-nostr]")];
+const offer = () => { if (window.nostr) proving.forEach((form) => { form.hidden = false; }); };
+offer();
+setTimeout(offer, 500);
+for (const form of proving) {
+  form.addEventListener("submit", async (event) => {
+    if (form.elements.event.value) return;
+    event.preventDefault();
+    const proof = await window.nostr.signEvent({
+      kind: 27235,
+      created_at: Math.floor(Date.now() / 1000),
+      tags: [["u", form.action], ["method", "POST"]],
+      content: "",
+    });
+    form.elements.event.value = JSON.stringify(proof);
+    form.submit();
+  });
+}
+
 const EVERY_MS = 5000;
 if (document.querySelector("[data-live]")) {
   setInterval(async () => {

@@ -32,15 +32,23 @@ HOUSE = (
     ) {strict}""",
     "CREATE INDEX keyed_request_created ON keyed_request (created_at)",
     # Of the page: who is signed in, by the hash of what the browser holds, or may sign in once
-    # with a link. Without `token_id` it is the owner.
+    # with a link: a user by the account, else somebody with a token, else the owner.
     """CREATE TABLE session (
         secret_hash TEXT PRIMARY KEY,
         is_link {int64} NOT NULL,
         token_id TEXT REFERENCES token (token_id),
+        account_id TEXT REFERENCES account (account_id),
         created_at {int64} NOT NULL,
-        expires_at {int64} NOT NULL
+        expires_at {int64} NOT NULL,
+        CHECK (token_id IS NULL OR account_id IS NULL)
     ) {strict}""",
     "CREATE INDEX session_expires ON session (expires_at)",
+    # With which key a user signs in at the page (NIP-98).
+    "ALTER TABLE account ADD COLUMN nostr_pubkey TEXT",
+    (
+        "CREATE UNIQUE INDEX account_nostr ON account (nostr_pubkey)"
+        " WHERE nostr_pubkey IS NOT NULL"
+    ),
     # What was owed and what the backends could send and receive, for the plots.
     """CREATE TABLE sample (
         taken_at {int64} PRIMARY KEY,
