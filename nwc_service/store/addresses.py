@@ -6,7 +6,7 @@ from nwc_service.store.database import Row, Tx
 from nwc_service.wallet.units import AccountId
 
 _ADDRESS = (
-    "SELECT address.name, address.account_id, nostr_pubkey, address.created_at,"
+    "SELECT address.name, address.account_id, address.nostr_pubkey, address.created_at,"
     " account.name AS account_name, account.backend, account.max_balance_msat,"
     " account.frozen_at"
     " FROM address JOIN account ON account.account_id = address.account_id"
