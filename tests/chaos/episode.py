@@ -260,6 +260,7 @@ class Episode:
             await self._have_all_claimed(link)
             await self._hear_again(link)
         await self._miss_nothing()
+        self._payers.forget()
         self._offset_s += JUMP_S
         self._apps.offset_s = self._offset_s
         self._epoch_began_at = self._apps.now()
@@ -343,6 +344,7 @@ class Episode:
                 client.keypair.public_key: name
                 for name, client in self._traffic.clients.items()
             },
+            payees=self._payers.payees,
             moved=self._operator.moved,
             backend=BACKEND,
         )

@@ -19,6 +19,9 @@ class Payers:
         self._port = port
         self._shown: list[Bill] = []
         self.names: list[str] = []
+        """Of addresses, each of the account that is called so."""
+        self.payees: dict[str, str] = {}
+        """By payment hash: the account whose address gave the invoice out."""
 
     async def ask(self) -> None:
         """Raises httpx.HTTPError where nobody answers, or not to the end."""
@@ -31,8 +34,13 @@ class Payers:
             return
         invoice = bolt11.decode(answer["pr"])
         assert invoice.amount_msat == amount_msat
+        self.payees[invoice.payment_hash] = name
         self._shown.append(Bill(invoice.invoice, invoice.payment_hash))
         del self._shown[:-KEPT_OPEN]
+
+    def forget(self) -> None:
+        """Time passes, in which the service may forget what nobody has paid, too."""
+        self._shown.clear()
 
     def to_pay(self, count: int) -> list[Bill]:
         return self._random.sample(self._shown, min(count, len(self._shown)))
