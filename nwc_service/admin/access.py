@@ -42,7 +42,7 @@ class Role(StrEnum):
 
 
 RANK = {Role.READ_ONLY: 0, Role.OPERATOR: 1, Role.OWNER: 2}
-PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections")})
+PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections"), ("POST", "/bulk")})
 
 ME = frozenset(
     {
@@ -72,6 +72,7 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST", "/sign-ins"): Role.READ_ONLY,
     ("GET", "/accounts"): Role.READ_ONLY,
     ("GET", "/accounts/{name}"): Role.READ_ONLY,
+    ("POST", "/bulk"): Role.OPERATOR,
     ("POST", "/accounts"): Role.OPERATOR,
     ("PATCH", "/accounts/{name}"): Role.OPERATOR,
     ("POST", "/accounts/{name}/sign-ins"): Role.OPERATOR,

@@ -9,6 +9,7 @@ from nwc_service.cli import (
     audit,
     backend,
     backup,
+    bulk,
     connection,
     decision,
     doctor,
@@ -33,6 +34,7 @@ app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
 app.command("page")(page.page)
+app.command("bulk")(bulk.bulk)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(backup.key, name="key")
