@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nwc_service.addresses import lud16_reader
 from nwc_service.answers import Answers, Clock
 from nwc_service.backend import NodeInfo
 from nwc_service.config import Settings
@@ -225,6 +226,7 @@ def _dispatcher(
         offers=offers,
         holds=holds,
         delegation=delegation,
+        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
         invoice_expiry_s=edges.settings.invoices.expiry_s,
         clock=parts.clock,
     )

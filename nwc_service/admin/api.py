@@ -6,6 +6,7 @@ from nwc_service import __version__
 from nwc_service.admin import (
     account_limits,
     accounts,
+    addresses,
     alarms,
     backends,
     changes,
@@ -30,6 +31,7 @@ NOUNS = (
     signing_in,
     account_limits,  # before what takes any word behind a name
     accounts,
+    addresses,
     connections,
     changes,
     links,

@@ -4,6 +4,7 @@ import typer
 
 from nwc_service.cli import (
     account,
+    address,
     alarm,
     audit,
     backend,
@@ -36,6 +37,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(backup.key, name="key")
 app.add_typer(account.app, name="account")
+app.add_typer(address.app, name="address")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
 app.add_typer(suspense.app, name="suspense")
