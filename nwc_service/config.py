@@ -130,6 +130,8 @@ class RequestSettings(_Section):
     max_future_s: Seconds = 60
     rate_per_s: PerSecond = 20
     rate_burst: Count = 100
+    account_rate_per_s: PerSecond = 100
+    account_rate_burst: Count = 500
     max_in_progress: Count = 200
 
 

@@ -272,5 +272,6 @@ def _request_policy(settings: Settings) -> RequestPolicy:
         max_mutating_age_s=requests.max_mutating_age_s,
         max_future_s=requests.max_future_s,
         rate=Rate(per_s=requests.rate_per_s, burst=requests.rate_burst),
+        account_rate=Rate(per_s=requests.account_rate_per_s, burst=requests.account_rate_burst),
         max_in_progress=requests.max_in_progress,
     )

@@ -84,6 +84,8 @@ def settings(data_dir: Path, socket: str) -> Settings:
             max_mutating_age_s=REQUEST_MAX_AGE_S,
             rate_per_s=10_000,
             rate_burst=10_000,
+            account_rate_per_s=100_000,
+            account_rate_burst=100_000,
             max_in_progress=10_000,
         ),
     )
