@@ -1,5 +1,7 @@
 """Connections: made with a URI that is shown once, changed, paused, rotated and revoked."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 from markupsafe import Markup
 from starlette.responses import Response
 
@@ -14,6 +16,7 @@ PRESETS = {
     "read": "Read balance and history only",
     "all": "Everything that exists, for the newest apps",
 }
+Limits = Callable[[Visit], Mapping[str, object]]
 DONE = {"pause": "paused", "resume": "resumed", "revoke": "revoked"}
 
 
@@ -66,37 +69,47 @@ async def show(visit: Visit) -> Response:
 
 
 async def change(visit: Visit) -> Response:
-    connection_id = visit.part("connection_id")
+    path = ("connections", visit.part("connection_id"))
+    return await tried(visit, changed(visit, path, limits=_limits), again=show)
 
-    async def work() -> Response:
-        await visit.api.patch(
-            "connections",
-            connection_id,
-            app=visit.text("app"),
-            scopes=",".join(lines(visit, "scopes")),
-            **_limits(visit),
-        )
-        return visit.go(f"/connections/{connection_id}", done="saved")
 
-    return await tried(visit, work(), again=show)
+async def changed(visit: Visit, path: Sequence[str], *, limits: Limits) -> Response:
+    """What the form of a connection at this place of the API says. Raises Problem."""
+    named = {"app": visit.text("app"), "scopes": ",".join(lines(visit, "scopes"))}
+    await visit.api.patch(*path, **named, **limits(visit))
+    return visit.go(visit.request.url.path, done="saved")
 
 
 async def tell(visit: Visit) -> Response:
-    """Pause, resume, revoke or rotate."""
-    connection_id, word = visit.part("connection_id"), visit.part("word")
+    path = ("connections", visit.part("connection_id"))
+    reason = {"reason": visit.text("reason")}
+    return await tried(visit, told(visit, path, said=reason, back="/connections/"), again=show)
 
-    async def work() -> Response:
-        if word == "rotate":
-            return secret_page(visit, await visit.api.post("connections", connection_id, word))
-        if word not in DONE:
-            raise Problem(404, "there is no such page")
-        await visit.api.post("connections", connection_id, word, reason=visit.text("reason"))
-        return visit.go(f"/connections/{connection_id}", done=DONE[word])
 
-    return await tried(visit, work(), again=show)
+async def told(
+    visit: Visit, path: Sequence[str], *, said: Mapping[str, object], back: str
+) -> Response:
+    """Pause, resume, revoke or rotate the connection at this place of the API. Raises
+    Problem."""
+    word = visit.part("word")
+    if word == "rotate":
+        return secret_page(visit, await visit.api.post(*path, word), back=back)
+    if word not in DONE:
+        raise Problem(404, "there is no such page")
+    await visit.api.post(*path, word, **said)
+    return visit.go(f"{back}{visit.part('connection_id')}", done=DONE[word])
 
 
 def _limits(visit: Visit) -> dict[str, object]:
+    """Raises Problem."""
+    return spending_limits(visit) | {
+        "internal_only": bool(visit.text("internal_only")),
+        "destinations": lines(visit, "destinations"),
+        "lud16": visit.text("lud16") or None,
+    }
+
+
+def spending_limits(visit: Visit) -> dict[str, object]:
     """Raises Problem."""
     budget_msat = limit_msat(visit, "budget", label="Budget")
     renewal = visit.text("budget_renewal") or "never"
@@ -104,9 +117,6 @@ def _limits(visit: Visit) -> dict[str, object]:
         "budget_msat": budget_msat,
         "budget_renewal": renewal if budget_msat is not None else None,
         "max_payment_msat": limit_msat(visit, "max_payment", label="Most for one payment"),
-        "internal_only": bool(visit.text("internal_only")),
-        "destinations": lines(visit, "destinations"),
-        "lud16": visit.text("lud16") or None,
     }
 
 

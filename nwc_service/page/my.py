@@ -2,17 +2,23 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from starlette.responses import Response, StreamingResponse
 
 from nwc_service.page.api import Problem
-from nwc_service.page.connections import PRESETS, RENEWALS, secret_page
-from nwc_service.page.forms import days_s, limit_msat, lines
+from nwc_service.page.connections import (
+    PRESETS,
+    RENEWALS,
+    changed,
+    secret_page,
+    spending_limits,
+    told,
+)
+from nwc_service.page.forms import days_s
 from nwc_service.page.visit import View, Visit, tried
 
-DONE = {"pause": "paused", "resume": "resumed", "revoke": "revoked"}
 COLUMNS = (
     "created_at",
     "direction",
@@ -88,7 +94,7 @@ async def create(visit: Visit) -> Response:
             scopes=visit.text("scopes") or "full",
             expires_in_s=days_s(visit, "expires_in_days", label="Ends after"),
             internal_only=bool(visit.text("internal_only")),
-            **_limits(visit),
+            **spending_limits(visit),
         )
         return secret_page(visit, made, back="/my/apps/")
 
@@ -101,36 +107,13 @@ async def show(visit: Visit) -> Response:
 
 
 async def change(visit: Visit) -> Response:
-    connection_id = visit.part("connection_id")
-
-    async def work() -> Response:
-        await visit.api.patch(
-            "me",
-            "connections",
-            connection_id,
-            app=visit.text("app"),
-            scopes=",".join(lines(visit, "scopes")),
-            **_limits(visit),
-        )
-        return visit.go(f"/my/apps/{connection_id}", done="saved")
-
-    return await tried(visit, work(), again=show)
+    path = ("me", "connections", visit.part("connection_id"))
+    return await tried(visit, changed(visit, path, limits=spending_limits), again=show)
 
 
 async def tell(visit: Visit) -> Response:
-    """Pause, resume, revoke or rotate."""
-    connection_id, word = visit.part("connection_id"), visit.part("word")
-    path = ("me", "connections", connection_id, word)
-
-    async def work() -> Response:
-        if word == "rotate":
-            return secret_page(visit, await visit.api.post(*path), back="/my/apps/")
-        if word not in DONE:
-            raise Problem(404, "there is no such page")
-        await visit.api.post(*path)
-        return visit.go(f"/my/apps/{connection_id}", done=DONE[word])
-
-    return await tried(visit, work(), again=show)
+    path = ("me", "connections", visit.part("connection_id"))
+    return await tried(visit, told(visit, path, said={}, back="/my/apps/"), again=show)
 
 
 async def link(visit: Visit) -> Response:
@@ -165,7 +148,7 @@ async def accept(visit: Visit) -> Response:
             optional_methods=bool(visit.text("optional_methods")),
             scopes=visit.text("scopes") or None,
             expires_in_s=days_s(visit, "expires_in_days", label="Ends after"),
-            **_limits(visit),
+            **spending_limits(visit),
         )
         return visit.page("my_linked.html", title="Connected", made=made)
 
@@ -182,17 +165,6 @@ async def set_key(visit: Visit) -> Response:
         return visit.go("/my", done="saved")
 
     return await tried(visit, work(), again=home)
-
-
-def _limits(visit: Visit) -> Mapping[str, object]:
-    """Raises Problem."""
-    budget_msat = limit_msat(visit, "budget", label="Budget")
-    renewal = visit.text("budget_renewal") or "never"
-    return {
-        "budget_msat": budget_msat,
-        "budget_renewal": renewal if budget_msat is not None else None,
-        "max_payment_msat": limit_msat(visit, "max_payment", label="Most for one payment"),
-    }
 
 
 ROUTES: dict[tuple[str, str], View] = {
