@@ -10,6 +10,7 @@ import structlog
 
 from nwc_service import datadir
 from nwc_service.accounts import Accounts
+from nwc_service.addresses import Addresses, lud16_reader
 from nwc_service.admin.server import open_admin
 from nwc_service.admin.state import State
 from nwc_service.announcer import Announcer
@@ -27,6 +28,7 @@ from nwc_service.linking import Linking
 from nwc_service.methods import resolve_scopes
 from nwc_service.metrics.exposition import reading
 from nwc_service.outbound import Outbound
+from nwc_service.outside import open_outside
 from nwc_service.page.site import build as build_site
 from nwc_service.ratelimit import Rate
 from nwc_service.relay.backoff import RANDOM
@@ -60,6 +62,8 @@ class Service:
     directory: Directory
     relays: Relays
     admin_url: str
+    public_url: str | None
+    """Where the listener of Lightning addresses is, if there is one."""
 
 
 @asynccontextmanager
@@ -109,7 +113,14 @@ async def _start(settings: Settings, stack: AsyncExitStack, *, restored: str | N
     edges.spawn(announcer.run(jitter=RANDOM))
     edges.spawn(_backups(edges).run())
     await _measure(edges, flow, stack=stack, relays=relays)
-    return await _serve_admin(edges, flow, stack=stack, relays=relays, announcer=announcer)
+    public_url = await open_outside(
+        edges, flow, stack=stack, outbound=_outbound(settings), clock=_clock
+    )
+    accounts, connections, admin_url = await _serve_admin(
+        edges, flow, stack=stack, relays=relays, announcer=announcer
+    )
+    log.info("service.started", admin_url=admin_url, relays=list(relays.own_urls))
+    return Service(accounts, connections, edges.directory, relays, admin_url, public_url)
 
 
 async def _mark(edges: Edges, stack: AsyncExitStack, *, restored: str | None) -> None:
@@ -254,6 +265,32 @@ def _accounts(edges: Edges, flow: Flow) -> Accounts:
     )
 
 
+def _connections(
+    edges: Edges, accounts: Accounts, *, relays: Relays, announcer: Announcer
+) -> Connections:
+    return Connections(
+        edges.db,
+        accounts=accounts,
+        directory=edges.directory,
+        keyring=edges.keyring,
+        resolve_scopes=resolve_scopes,
+        relays_of=relays.advertised,
+        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
+        announce=announcer.announce,
+        clock=_clock,
+    )
+
+
+def _addresses(edges: Edges, accounts: Accounts) -> Addresses:
+    return Addresses(
+        edges.db,
+        accounts=accounts,
+        backends=edges.backends,
+        domain=edges.settings.public.domain,
+        clock=_clock,
+    )
+
+
 async def _serve_admin(
     edges: Edges,
     flow: Flow,
@@ -261,22 +298,14 @@ async def _serve_admin(
     stack: AsyncExitStack,
     relays: Relays,
     announcer: Announcer,
-) -> Service:
+) -> tuple[Accounts, Connections, str]:
     accounts = _accounts(edges, flow)
-    connections = Connections(
-        edges.db,
-        accounts=accounts,
-        directory=edges.directory,
-        keyring=edges.keyring,
-        resolve_scopes=resolve_scopes,
-        relays_of=relays.advertised,
-        announce=announcer.announce,
-        clock=_clock,
-    )
+    connections = _connections(edges, accounts, relays=relays, announcer=announcer)
     state = State(
         db=edges.db,
         books=edges.books,
         accounts=accounts,
+        addresses=_addresses(edges, accounts),
         connections=connections,
         linking=Linking(
             connections,
@@ -310,8 +339,7 @@ async def _serve_admin(
         )
     )
     await remember_port(edges.db, "admin", port_number=admin.port)
-    log.info("service.started", admin_url=admin.url, relays=list(relays.own_urls))
-    return Service(accounts, connections, edges.directory, relays, admin.url)
+    return accounts, connections, admin.url
 
 
 def _clock() -> int:

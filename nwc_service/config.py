@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from nwc_service.wallet.hold import LONGEST_HOLD_S
@@ -63,6 +64,14 @@ Host = Annotated[
     BeforeValidator(_in_lower_case),
     Field(pattern=r"^(\[[0-9a-f:.]+\]|[^\s:/?#@]+)(:[0-9]{1,5})?$"),
 ]
+Domain = Annotated[
+    str,
+    BeforeValidator(_in_lower_case),
+    Field(max_length=253, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?$"),
+]
+HttpUrl = Annotated[
+    str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$"), AfterValidator(_without_last_slash)
+]
 AmountMsat = Annotated[int, Field(ge=0, le=MAX_MSAT)]
 Seconds = Annotated[int, Field(ge=1, le=366 * 86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -89,6 +98,28 @@ class AdminSettings(_Section):
     listen: Listen = "127.0.0.1:0"
 
 
+class PublicSettings(_Section):
+    listen: Listen = "127.0.0.1:0"
+    domain: Domain | None = None
+    base_url: HttpUrl | None = None
+    trusted_proxies: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    min_msat: Annotated[int, Field(ge=1, le=MAX_MSAT)] = 1000
+    max_msat: Annotated[int, Field(ge=1000, le=MAX_MSAT)] = 10_000_000_000
+    invoice_expiry_s: Annotated[int, Field(ge=60, le=86_400)] = 600
+    max_open_per_address: Count = 100
+    max_open: Count = 1000
+    host_rate_per_s: PerSecond = 1
+    host_burst: Count = 60
+    address_rate_per_s: PerSecond = 2
+    address_burst: Count = 60
+
+    @model_validator(mode="after")
+    def _has_amounts(self) -> Self:
+        if self.min_msat > self.max_msat:
+            raise ValueError("min_msat is more than max_msat")
+        return self
+
+
 class DatabaseSettings(_Section):
     url: Annotated[str, Field(pattern=r"^sqlite:///.+$")] | None = None
 
@@ -99,6 +130,8 @@ class RequestSettings(_Section):
     max_future_s: Seconds = 60
     rate_per_s: PerSecond = 20
     rate_burst: Count = 100
+    account_rate_per_s: PerSecond = 100
+    account_rate_burst: Count = 500
     max_in_progress: Count = 200
 
 
@@ -163,6 +196,7 @@ class Settings(_Section):
     embedded_relay: EmbeddedRelaySettings = EmbeddedRelaySettings()
     outbound: OutboundSettings = OutboundSettings()
     admin: AdminSettings = AdminSettings()
+    public: PublicSettings = PublicSettings()
     database: DatabaseSettings = DatabaseSettings()
     requests: RequestSettings = RequestSettings()
     responses: ResponseSettings = ResponseSettings()
@@ -186,6 +220,8 @@ _VARIABLES = {
     "NWC_EMBEDDED_RELAY_LISTEN": ("embedded_relay", "listen"),
     "NWC_RELAYS": ("relay", "urls"),
     "NWC_PUBLIC_RELAY_URL": ("relay", "public_url"),
+    "NWC_PUBLIC_LISTEN": ("public", "listen"),
+    "NWC_PUBLIC_DOMAIN": ("public", "domain"),
     "NWC_DATABASE_URL": ("database", "url"),
     "NWC_LOG_LEVEL": ("log", "level"),
 }

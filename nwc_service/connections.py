@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
 from nwc_service.accounts import Accounts
+from nwc_service.addresses import Lud16Of
 from nwc_service.answers import Clock
 from nwc_service.directory import Directory
 from nwc_service.failpoint import failpoint
@@ -74,6 +75,7 @@ class Connections:
         keyring: Keyring,
         resolve_scopes: Scopes,
         relays_of: Callable[[Connection], tuple[str, ...]],
+        lud16_of: Lud16Of,
         announce: Announce,
         clock: Clock,
     ) -> None:
@@ -83,6 +85,7 @@ class Connections:
         self._keyring = keyring
         self._resolve_scopes = resolve_scopes
         self._relays_of = relays_of
+        self._lud16_of = lud16_of
         self._announce = announce
         self._clock = clock
 
@@ -95,7 +98,7 @@ class Connections:
         failpoint("after_connection_create")
         self._directory.put(connection)
         await self._announce(connection)
-        return Created(connection, self._uri(connection, secret) if secret else None)
+        return Created(connection, await self._uri(connection, secret) if secret else None)
 
     def _connection(
         self, wish: Wish, secret: bytes | None, *, account: Account, origin: Origin | None
@@ -212,7 +215,7 @@ class Connections:
 
         new = await self._db.write(work)
         await self._have_changed([new])
-        return Created(new, self._uri(new, secret) if secret else None)
+        return Created(new, await self._uri(new, secret) if secret else None)
 
     async def _set_paused(
         self, connection_id: ConnectionId, kind: str, *, reason: str, by: str
@@ -264,12 +267,13 @@ class Connections:
         )
         return any(connection.is_live(self._clock()) for connection in found)
 
-    def _uri(self, connection: Connection, secret: bytes) -> str:
+    async def _uri(self, connection: Connection, secret: bytes) -> str:
+        lud16 = connection.lud16 or await self._lud16_of(connection.account_id)
         return uri.build(
             wallet_pubkey=connection.wallet_pubkey,
             relays=self._relays_of(connection),
             secret=secret.hex(),
-            lud16=connection.lud16,
+            lud16=lud16,
         )
 
     def _scopes(self, text: str) -> frozenset[str]:

@@ -70,6 +70,7 @@ class RequestPolicy:
     max_mutating_age_s: int
     max_future_s: int
     rate: Rate  # per connection
+    account_rate: Rate  # of all connections of one account together
     max_in_progress: int  # per connection
 
 
@@ -107,6 +108,7 @@ class Dispatcher:
         self._spawn = spawn
         self._clock = clock
         self._buckets = Buckets(policy.rate)
+        self._accounts = Buckets(policy.account_rate)
         # Answers to what is not a request in order: at most one a second and connection.
         self._complaints = Buckets(Rate(per_s=1, burst=1))
         self._repetitions = Buckets(REPETITIONS)
@@ -171,7 +173,9 @@ class Dispatcher:
             return not self._repetitions.take(key, now=now)
         if self._in_progress[key] >= self._policy.max_in_progress:
             return True
-        return not self._buckets.take(key, now=now)
+        if not self._buckets.take(key, now=now):
+            return True
+        return not self._accounts.take(connection.account_id, now=now)
 
     def _may_refuse(self, connection: Connection) -> bool:
         return self._refusals.take(connection.connection_id, now=time.monotonic())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nwc_service.addresses import lud16_reader
 from nwc_service.answers import Answers, Clock
 from nwc_service.backend import NodeInfo
 from nwc_service.config import Settings
@@ -225,6 +226,7 @@ def _dispatcher(
         offers=offers,
         holds=holds,
         delegation=delegation,
+        lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
         invoice_expiry_s=edges.settings.invoices.expiry_s,
         clock=parts.clock,
     )
@@ -270,5 +272,6 @@ def _request_policy(settings: Settings) -> RequestPolicy:
         max_mutating_age_s=requests.max_mutating_age_s,
         max_future_s=requests.max_future_s,
         rate=Rate(per_s=requests.rate_per_s, burst=requests.rate_burst),
+        account_rate=Rate(per_s=requests.account_rate_per_s, burst=requests.account_rate_burst),
         max_in_progress=requests.max_in_progress,
     )

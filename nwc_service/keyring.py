@@ -43,12 +43,11 @@ class Keyring:
         return self.wallet_keypair(connection_id).public_key
 
     def wallet_keypair(self, connection_id: ConnectionId) -> Keypair:
-        for attempt in range(256):
-            try:
-                return Keypair(self._derive("connection-key", f"{connection_id}/{attempt}"))
-            except InvalidKey:  # one time in 2^128
-                continue
-        raise AssertionError("256 derived keys in a row are out of range")
+        return self._keypair("connection-key", connection_id)
+
+    def zap_keypair(self) -> Keypair:
+        """Signs the receipts of all zaps (NIP-57), and nothing else."""
+        return self._keypair("zap-key", "")
 
     def channel(self, connection: Connection) -> Channel:
         return self._channel(connection.connection_id, PublicKey(connection.client_pubkey))
@@ -56,6 +55,18 @@ class Keyring:
     def invoice_preimage(self, invoice_id: InvoiceId) -> Preimage:
         """The same again after a crash, so that a lost reply of the node can be repaired."""
         return Preimage(self._derive("invoice-preimage", invoice_id).hex())
+
+    def verify_token(self, invoice_id: InvoiceId) -> str:
+        """Who has it may ask whether this invoice is paid (LUD-21)."""
+        return self._derive("verify-token", invoice_id).hex()[:32]
+
+    def _keypair(self, purpose: str, subject: str) -> Keypair:
+        for attempt in range(256):
+            try:
+                return Keypair(self._derive(purpose, f"{subject}/{attempt}"))
+            except InvalidKey:  # one time in 2^128
+                continue
+        raise AssertionError("256 derived keys in a row are out of range")
 
     def _make_channel(self, connection_id: ConnectionId, client_pubkey: PublicKey) -> Channel:
         return Channel.between(self.wallet_keypair(connection_id), client_pubkey)

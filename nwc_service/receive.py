@@ -1,7 +1,8 @@
 """Money in, first half: an invoice is claimed, made by its node, and stored with the answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from secrets import token_hex
 
@@ -25,7 +26,7 @@ from nwc_service.nip47 import transaction
 from nwc_service.nip47.envelope import error_payload, result_payload
 from nwc_service.outbox import Outbox
 from nwc_service.store import connections, invoices, offers, receipts, requests
-from nwc_service.store.database import Database, Tx
+from nwc_service.store.database import Database, Tx, Work
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import Claim
 from nwc_service.wallet import bolt11
@@ -124,13 +125,43 @@ class Receiver:
             await invoices.insert(tx, invoice)
             failpoint("in_invoice_claim")
 
-        self.active.add(invoice.invoice_id)
-        try:
+        with self._making(invoice):
             await self._db.write(work)
             failpoint("after_invoice_claim")
             if beside is not None:
                 await beside(invoice)
             await self.make(invoice)
+
+    async def issue_to_payer(
+        self, invoice: Invoice, *, claim: Work[None], hashed_text: str
+    ) -> Invoice:
+        """Have the node make what the payer of an address asks for; nobody is answered but him.
+
+        `claim` is done in the transaction that stores the REQUESTED invoice, and may refuse;
+        `hashed_text` is what the description hash is of. Raises RequestError.
+        """
+
+        async def work(tx: Tx) -> None:
+            if await is_distrusted(tx, invoice.backend):
+                raise RequestError(ErrorCode.INTERNAL, NODE_PAUSED)
+            await invoices.insert(tx, invoice)
+            await claim(tx)
+            failpoint("in_invoice_claim")
+
+        with self._making(invoice):
+            await self._db.write(work)
+            failpoint("after_invoice_claim")
+            await self.make(invoice, hashed_text=hashed_text)
+        made = await self._db.read(lambda tx: invoices.invoice(tx, invoice.invoice_id))
+        if made is None or made.state is not InvoiceState.PENDING:
+            raise RequestError(ErrorCode.INTERNAL, "the node made no invoice")
+        return made
+
+    @contextmanager
+    def _making(self, invoice: Invoice) -> Iterator[None]:
+        self.active.add(invoice.invoice_id)
+        try:
+            yield
         finally:
             self.active.discard(invoice.invoice_id)
 
@@ -148,17 +179,24 @@ class Receiver:
         """After a crash: have a claimed invoice made, unless nobody waits for it any more."""
         if invoice.invoice_id in self.active:
             return
-        if await self._db.read(lambda tx: is_distrusted(tx, invoice.backend)):
+        if invoice.address is not None:
+            # The payer's call ended with the process.
+            await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "interrupted"))
+        elif await self._db.read(lambda tx: is_distrusted(tx, invoice.backend)):
             await self._fail(invoice, RequestError(ErrorCode.INTERNAL, NODE_PAUSED))
         elif self._clock() - invoice.created_at > self._max_age_s:
             await self._fail(invoice, RequestError(ErrorCode.INTERNAL, "interrupted"))
         else:
             await self.make(invoice)
 
-    async def make(self, invoice: Invoice) -> None:
-        """Have a REQUESTED invoice made and answer for it."""
+    async def make(self, invoice: Invoice, *, hashed_text: str | None = None) -> None:
+        """Have a REQUESTED invoice made and answer for it.
+
+        `hashed_text` is what its description hash is of, where that is not its description.
+        """
+        spec = self._spec(invoice, hashed_text=hashed_text)
         try:
-            made = _checked(invoice, await self._create(invoice))
+            made = _checked(invoice, await self._create(invoice, spec))
         except BadRequest as error:
             await self._fail(invoice, RequestError(ErrorCode.OTHER, str(error)))
         except (BackendUnavailable, TimeoutError):
@@ -173,10 +211,9 @@ class Receiver:
             failpoint("after_invoice_created")
             await self._store(invoice, made)
 
-    async def _create(self, invoice: Invoice) -> InvoiceReport:
+    async def _create(self, invoice: Invoice, spec: InvoiceSpec) -> InvoiceReport:
         """A lost reply is repaired by asking again: the same preimage, or `our_id`, gives the
         same invoice. Raises BackendUnavailable, BadRequest and TimeoutError."""
-        spec = self._spec(invoice)
         async with asyncio.timeout(CREATE_TIMEOUT_S):
             for _ in range(CREATE_ATTEMPTS - 1):
                 try:
@@ -185,13 +222,15 @@ class Receiver:
                     await asyncio.sleep(CREATE_RETRY_S)
             return await self._backends[invoice.backend].create_invoice(spec)
 
-    def _spec(self, invoice: Invoice) -> InvoiceSpec:
-        own_preimage = Cap.OWN_PREIMAGE in self._backends[invoice.backend].caps
+    def _spec(self, invoice: Invoice, *, hashed_text: str | None) -> InvoiceSpec:
+        caps = self._backends[invoice.backend].caps
+        own_preimage = Cap.OWN_PREIMAGE in caps
+        hashes_itself = hashed_text is not None and Cap.DESCRIPTION_HASH not in caps
         preimage = self._keyring.invoice_preimage(invoice.invoice_id)
         return InvoiceSpec(
             our_id=invoice.invoice_id,
             amount_msat=invoice.amount_msat,
-            description=invoice.description,
+            description=(hashed_text or "") if hashes_itself else invoice.description,
             description_hash=invoice.description_hash,
             expiry_s=invoice.expires_at - invoice.created_at,
             preimage=preimage if own_preimage and not invoice.is_hold else None,

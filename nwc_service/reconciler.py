@@ -64,6 +64,8 @@ RELEASED_FOR_GOOD_S = 14 * 24 * 3600
 """How long a payment that was given back is asked about: no HTLC lives longer."""
 EXPIRED_FOR_GOOD_S = 3600
 """How long after its expiry an invoice is still asked about, for nodes with slow clocks."""
+EXPIRED_FOR_PAYERS_S = 600
+"""The same for what strangers asked for, who could keep all places of their kind taken."""
 
 
 class Reconciler:
@@ -91,7 +93,7 @@ class Reconciler:
         self._clock = clock
         self._next_lookup: dict[PaymentId, tuple[int, int]] = {}
         self._looking_up: set[PaymentId] = set()
-        self._swept: dict[BackendName, int] = {}
+        self._swept: dict[tuple[BackendName, bool], int] = {}
         self._released_swept: dict[BackendName, PaymentId] = {}
         self.node_info: dict[BackendName, NodeInfo] = {}
         """What each node said last; a node that does not answer is missing."""
@@ -282,16 +284,22 @@ class Reconciler:
         await _every(INVOICES_EVERY_S, self.sweep_invoices, name)
 
     async def _sweep_all_invoices(self, name: BackendName) -> None:
-        open_ones = await self._open_invoices(name)
-        for _ in range(0, len(open_ones), SWEEP_AT_MOST):
-            await _alone(self.sweep_invoices(name))
+        for of_payers in (False, True):
+            open_ones = await self._open_invoices(name, of_payers=of_payers)
+            for _ in range(0, len(open_ones), SWEEP_AT_MOST):
+                await _alone(self._sweep_some(name, of_payers=of_payers))
 
     async def sweep_invoices(self, name: BackendName) -> None:
-        """Ask about the open invoices, some each time: streams have gaps (A16)."""
-        open_ones = await self._open_invoices(name)
-        first = self._swept.get(name, 0) % max(len(open_ones), 1)
+        """Ask about the open invoices, some each time: streams have gaps (A16). What payers of
+        addresses asked for comes after and apart: many of those delay nobody's own."""
+        for of_payers in (False, True):
+            await self._sweep_some(name, of_payers=of_payers)
+
+    async def _sweep_some(self, name: BackendName, *, of_payers: bool) -> None:
+        open_ones = await self._open_invoices(name, of_payers=of_payers)
+        first = self._swept.get((name, of_payers), 0) % max(len(open_ones), 1)
         batch = (open_ones[first:] + open_ones[:first])[:SWEEP_AT_MOST]
-        self._swept[name] = first + len(batch)
+        self._swept[name, of_payers] = first + len(batch)
         for invoice in batch:
             try:
                 await self._sweep(invoice)
@@ -312,7 +320,8 @@ class Reconciler:
         if report is not None:
             await self._holds.follow(invoice.backend, report)
         is_held = report is not None and report.status is InvoiceStatus.ACCEPTED
-        if not is_held and self._clock() > invoice.expires_at + EXPIRED_FOR_GOOD_S:
+        patience_s = EXPIRED_FOR_PAYERS_S if invoice.address else EXPIRED_FOR_GOOD_S
+        if not is_held and self._clock() > invoice.expires_at + patience_s:
             await self._crediter.expire(invoice, state=InvoiceState.EXPIRED)
 
     async def cancel_invoices(self, name: BackendName) -> None:
@@ -336,8 +345,10 @@ class Reconciler:
             )
         )
 
-    async def _open_invoices(self, name: BackendName) -> list[Invoice]:
-        return await self._db.read(lambda tx: invoices.open_invoices(tx, name))
+    async def _open_invoices(self, name: BackendName, *, of_payers: bool) -> list[Invoice]:
+        return await self._db.read(
+            lambda tx: invoices.open_invoices(tx, name, of_payers=of_payers)
+        )
 
 
 async def _look_up(backend: LightningBackend, payment: Payment) -> Outcome | None:

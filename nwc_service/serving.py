@@ -97,10 +97,12 @@ def _welcome(service: Service, settings: Settings, *, uri: str | None, account: 
 
 def _print_json(service: Service, settings: Settings) -> None:
     """Where things are, once they are there; never a URI."""
-    view = {
+    view: dict[str, object] = {
         "admin_url": service.admin_url,
         "relays": list(service.relays.advertised_urls),
         "data_dir": str(settings.data_dir),
     }
+    if service.public_url is not None:
+        view["public_url"] = service.public_url
     sys.stdout.write(json.dumps(view) + "\n")
     sys.stdout.flush()

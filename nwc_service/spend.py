@@ -198,6 +198,8 @@ class Spender:
         """Whether the payment may leave. Raises RequestError."""
         if await payments.was_paid_late(tx, payment.payment_hash):
             raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
+        if await payments.was_sent_as_another(tx, payment):
+            raise RequestError(ErrorCode.OTHER, HASH_IN_USE)
         if self._clock() >= payment.expires_at:
             raise RequestError(ErrorCode.OTHER, "invoice: it has expired")
         self.solvency.refuse_unless_covered()

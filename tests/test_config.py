@@ -20,6 +20,8 @@ VARIABLES = {
     "NWC_EMBEDDED_RELAY_LISTEN": ("[::1]:7447", ("embedded_relay", "listen"), "[::1]:7447"),
     "NWC_RELAYS": ("wss://a/, ws://b/c,", ("relay", "urls"), ("wss://a", "ws://b/c")),
     "NWC_PUBLIC_RELAY_URL": ("wss://p/", ("relay", "public_url"), "wss://p"),
+    "NWC_PUBLIC_LISTEN": ("127.0.0.1:4445", ("public", "listen"), "127.0.0.1:4445"),
+    "NWC_PUBLIC_DOMAIN": ("Example.org", ("public", "domain"), "example.org"),
     "NWC_DATABASE_URL": ("sqlite:////a/b", ("database", "url"), "sqlite:////a/b"),
     "NWC_LOG_LEVEL": ("warning", ("log", "level"), "warning"),
 }
@@ -198,6 +200,16 @@ def test_what_the_model_does_not_know_is_refused(text: str, key: str, write: Any
                 "require_auth = 'yes'",
             ],
             "admin": ["listen = '127.0.0.1:65536'", "listen = 'http://127.0.0.1:80'"],
+            "public": [
+                "domain = 'https://example.org'",
+                "domain = 'example.org/x'",
+                "domain = ''",
+                "base_url = 'example.org'",
+                "base_url = 'https://example.org?x=1'",
+                "min_msat = 0",
+                "invoice_expiry_s = 59",
+                "max_open = 0",
+            ],
             "database": ["url = ''", "url = 'nwc.sqlite'", "url = 'sqlite:///'", "url = 1"],
             "requests": [
                 "max_age_s = 0",
@@ -269,6 +281,11 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes, tmp_path: Path) -> 
 
     with pytest.raises(ConfigError, match=r"nwc\.toml: "):
         loaded(file)
+
+
+def test_a_span_of_amounts_that_has_none_is_refused(write: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^public: .*min_msat is more than max_msat"):
+        loaded(write("[public]\nmin_msat = 2_000\nmax_msat = 1_999"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

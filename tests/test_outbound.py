@@ -1,11 +1,18 @@
 """Where a URL that a user named may lead: to public addresses, whatever its name turns into."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
@@ -161,11 +168,11 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(site: Site) -> AsyncIterator[Site]:
+async def serving(site: Site, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Site]:
     async def nobody(socket: ServerConnection) -> None:
         await socket.close()
 
-    async with serve(nobody, "127.0.0.1", 0, process_request=site) as server:
+    async with serve(nobody, "127.0.0.1", 0, process_request=site, ssl=tls) as server:
         site.port = server.sockets[0].getsockname()[1]
         yield site
 
@@ -227,3 +234,63 @@ async def test_it_waits_no_longer_than_it_was_told() -> None:
 async def test_what_cannot_be_reached_is_an_error(url: str) -> None:
     with pytest.raises((OSError, ValueError)):
         await get(url)
+
+
+# --- TLS: the address is ours to choose, the name in the certificate is not
+
+
+def certificate_for(name: str, *, folder: Path) -> Path:
+    """Key and self-signed certificate in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    path = folder / "site.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
+    )
+    return path
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """Of a site whose certificate is for name.invalid, from an authority that is trusted."""
+    path = certificate_for("name.invalid", folder=tmp_path)
+    monkeypatch.setattr("certifi.where", lambda: str(path))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
+
+
+async def test_the_certificate_has_to_be_for_the_name_and_not_for_the_address(
+    tls: ssl.SSLContext,
+) -> None:
+    named: list[str | None] = []
+    tls.sni_callback = lambda _socket, name, _context: named.append(name)
+
+    async with serving(Site(b"hello"), tls=tls) as site:
+        assert await get(f"https://name.invalid:{site.port}") == b"hello"
+
+    assert named == ["name.invalid"]
+
+
+async def test_a_certificate_for_another_name_is_refused_before_anything_is_asked(
+    tls: ssl.SSLContext,
+) -> None:
+    async with serving(Site(b"hello"), tls=tls) as site:
+        with pytest.raises(OSError, match="ConnectError"):
+            await get(f"https://other.invalid:{site.port}")
+
+    assert site.seen == []

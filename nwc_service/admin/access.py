@@ -42,7 +42,7 @@ class Role(StrEnum):
 
 
 RANK = {Role.READ_ONLY: 0, Role.OPERATOR: 1, Role.OWNER: 2}
-PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections")})
+PROVISIONING = frozenset({("POST", "/accounts"), ("POST", "/connections"), ("POST", "/bulk")})
 
 ME = frozenset(
     {
@@ -72,12 +72,16 @@ LEAST: Mapping[tuple[str, str], Role] = {
     ("POST", "/sign-ins"): Role.READ_ONLY,
     ("GET", "/accounts"): Role.READ_ONLY,
     ("GET", "/accounts/{name}"): Role.READ_ONLY,
+    ("POST", "/bulk"): Role.OPERATOR,
     ("POST", "/accounts"): Role.OPERATOR,
     ("PATCH", "/accounts/{name}"): Role.OPERATOR,
     ("POST", "/accounts/{name}/sign-ins"): Role.OPERATOR,
     ("POST", "/accounts/{name}/freeze"): Role.OPERATOR,
     ("POST", "/accounts/{name}/thaw"): Role.OPERATOR,
     ("POST", "/accounts/{name}/{movement}"): Role.OPERATOR,
+    ("GET", "/addresses"): Role.READ_ONLY,
+    ("POST", "/addresses"): Role.OPERATOR,
+    ("POST", "/addresses/{name}/remove"): Role.OPERATOR,
     ("GET", "/connections"): Role.READ_ONLY,
     ("GET", "/connections/{connection_id}"): Role.READ_ONLY,
     ("POST", "/connections"): Role.OPERATOR,

@@ -6,8 +6,10 @@ from nwc_service import __version__
 from nwc_service.admin import (
     account_limits,
     accounts,
+    addresses,
     alarms,
     backends,
+    bulk,
     changes,
     connections,
     health,
@@ -30,8 +32,10 @@ NOUNS = (
     signing_in,
     account_limits,  # before what takes any word behind a name
     accounts,
+    addresses,
     connections,
     changes,
+    bulk,
     links,
     me,
     payments,

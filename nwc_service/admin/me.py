@@ -15,12 +15,17 @@ from nwc_service.admin.connections import connection_view, created_view
 from nwc_service.admin.links import Asking, asked_view, linked_view
 from nwc_service.admin.state import Body, Page, State
 from nwc_service.linking import Consent
+from nwc_service.ratelimit import Buckets, Rate
 from nwc_service.store import connections, ledger
 from nwc_service.views import View
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.units import AccountId, ConnectionId
 from nwc_service.wishes import Change, ExpiresInS, Wish, client_key
 
+MAX_CONNECTIONS = 100
+"""That are not revoked, of one account, for its user to make more."""
+MAKING = Rate(per_s=1 / 60, burst=30)
+"""Of connections and keys that one user makes: each stays in the books for good."""
 OPERATORS_SCOPES = frozenset({"sign_message"})
 """The node's own signature speaks for all its accounts."""
 
@@ -95,9 +100,34 @@ def add_routes(api: APIRouter, state: State) -> None:
             lambda tx: views.users_payment(tx, name, account_id=account_id, now=state.clock())
         )
 
+    makers = Makers(state)
     _add_connections(api, state, own=own)
-    _add_making(api, state)
-    _add_changing(api, state, own=own)
+    _add_making(api, state, makers=makers)
+    _add_changing(api, state, own=own, makers=makers)
+
+
+class Makers:
+    """Whether a user may make one more."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._buckets = Buckets(MAKING)
+
+    async def admit(self, caller: Principal, *, is_new: bool = True) -> None:
+        """Raises Refused."""
+        account_id = _account(caller)
+        if (await self._state.accounts.named(caller.name)).frozen_at is not None:
+            raise Refused("this account is frozen by its operator")
+        if not self._buckets.take(account_id, now=self._state.clock()):
+            raise Refused("too many at once: wait a minute")
+        if is_new and await self._count(account_id) >= MAX_CONNECTIONS:
+            raise Refused(f"at most {MAX_CONNECTIONS} apps: revoke one first")
+
+    async def _count(self, account_id: AccountId) -> int:
+        found = await self._state.db.read(
+            lambda tx: connections.connections(tx, account_id=account_id)
+        )
+        return sum(each.revoked_at is None for each in found)
 
 
 class Own:
@@ -137,11 +167,11 @@ def _add_connections(api: APIRouter, state: State, *, own: Own) -> None:
         return await own.view(connection_id, caller)
 
 
-def _add_making(api: APIRouter, state: State) -> None:
+def _add_making(api: APIRouter, state: State, *, makers: Makers) -> None:
     @api.post("/me/connections", status_code=201)
     async def create_my_connection(body: NewConnection, caller: Caller) -> View:
         """The URI is in this answer and nowhere else."""
-        await _must_be_free(state, caller)
+        await makers.admit(caller)
         _check_scopes(body.scopes)
         wish = Wish(account=caller.name, **body.model_dump())
         return await created_view(state, await state.connections.create(wish))
@@ -152,7 +182,7 @@ def _add_making(api: APIRouter, state: State) -> None:
 
     @api.post("/me/links/accept", status_code=201)
     async def accept_link_for_me(body: Accepted, caller: Caller) -> View:
-        await _must_be_free(state, caller)
+        await makers.admit(caller)
         asked = asked_view(state.linking, body.link)
         named = [*_words(asked.get("request_methods"))]
         _check_scopes(",".join([body.scopes or "", *named]))
@@ -162,13 +192,13 @@ def _add_making(api: APIRouter, state: State) -> None:
         return await linked_view(state, await state.linking.accept(body.link, consent))
 
 
-def _add_changing(api: APIRouter, state: State, *, own: Own) -> None:
+def _add_changing(api: APIRouter, state: State, *, own: Own, makers: Makers) -> None:
     @api.patch("/me/connections/{connection_id}")
     async def change_my_connection(
         *, connection_id: str, change: Change, caller: Caller
     ) -> View:
         name = await own.id(connection_id, caller)
-        await _must_be_free(state, caller)
+        await makers.admit(caller, is_new=False)
         _check_scopes(change.scopes)
         await state.connections.change(name, change, by=_by(caller))
         return await own.view(connection_id, caller)
@@ -188,7 +218,7 @@ def _add_changing(api: APIRouter, state: State, *, own: Own) -> None:
         *, connection_id: str, body: Rotation, caller: Caller
     ) -> View:
         name = await own.id(connection_id, caller)
-        await _must_be_free(state, caller)
+        await makers.admit(caller, is_new=False)
         created = await state.connections.rotate(
             name, client_pubkey=body.client_pubkey, by=_by(caller)
         )
@@ -209,12 +239,6 @@ def _account(caller: Principal) -> AccountId:
 
 def _by(caller: Principal) -> str:
     return f"the user of {caller.name}"
-
-
-async def _must_be_free(state: State, caller: Principal) -> None:
-    """Raises Refused."""
-    if (await state.accounts.named(caller.name)).frozen_at is not None:
-        raise Refused("this account is frozen by its operator")
 
 
 def _check_scopes(scopes: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nwc_service import views
 from nwc_service.accounts import Accounts
+from nwc_service.addresses import Addresses
 from nwc_service.answers import Clock
 from nwc_service.backend import LightningBackend, NodeInfo
 from nwc_service.connections import Connections
@@ -29,6 +30,7 @@ class State:
     db: Database
     books: Database
     accounts: Accounts
+    addresses: Addresses
     connections: Connections
     linking: Linking
     warnings: Callable[[Connection], list[str]]

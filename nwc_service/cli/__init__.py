@@ -4,10 +4,12 @@ import typer
 
 from nwc_service.cli import (
     account,
+    address,
     alarm,
     audit,
     backend,
     backup,
+    bulk,
     connection,
     decision,
     doctor,
@@ -32,10 +34,12 @@ app.command("serve")(service.serve)
 app.command("audit")(audit.run_audit)
 app.command("doctor")(doctor.doctor)
 app.command("page")(page.page)
+app.command("bulk")(bulk.bulk)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(backup.key, name="key")
 app.add_typer(account.app, name="account")
+app.add_typer(address.app, name="address")
 app.add_typer(connection.app, name="connection")
 app.add_typer(payment.app, name="payment")
 app.add_typer(suspense.app, name="suspense")

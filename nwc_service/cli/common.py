@@ -171,6 +171,33 @@ def ask(data_dir: Path | None, path: Sequence[str]) -> Any | None:
             return None
 
 
+def call_for_lines(data_dir: Path | None, path: Sequence[str], content: bytes) -> Iterator[str]:
+    """POST lines to the running service; those of its answer, as they come."""
+    import httpx  # only here: it takes long to load
+
+    with failing_in_one_line():
+        url, token = _admin(settings(data_dir).data_dir)
+        try:
+            with httpx.stream(
+                "POST",
+                _address(url, path),
+                content=content,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=REQUEST_TIMEOUT_S,
+                trust_env=False,
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    raise Failure(_detail(response))
+                yield from response.iter_lines()
+        except httpx.HTTPError as error:
+            raise Failure(f"the service at {url} did not answer: {error!r}") from error
+
+
+def _address(url: str, path: Sequence[str]) -> str:
+    return "/".join([url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)])
+
+
 def _request(
     data_dir: Path | None,
     method: str,
@@ -181,7 +208,7 @@ def _request(
 ) -> Any:
     """Raises Failure."""
     url, token = _admin(settings(data_dir).data_dir)
-    address = "/".join([url.rstrip("/"), "api/v1", *(quote(part, safe="") for part in path)])
+    address = _address(url, path)
     import httpx  # only here: it takes long to load
 
     try:

@@ -26,6 +26,7 @@ MAX_PROBLEMS = 5
 MAX_SKEW_S = 120
 MAX_WAL_BYTES = 1 << 30
 RESTORE = "restore it from a backup, and start once with --restored"
+LISTENERS = ("admin", "embedded_relay", "public")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ async def _read(tx: Tx, chosen: Settings, *, now: float) -> Known:
         )
         for pause in await nodes.pauses(tx)
     ]
-    ports = {name: await meta.get(tx, f"{name}_port") for name in ("admin", "embedded_relay")}
+    ports = {name: await meta.get(tx, f"{name}_port") for name in LISTENERS}
     return Known(found, {name: int(port) for name, port in ports.items() if port})
 
 

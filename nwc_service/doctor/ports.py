@@ -61,6 +61,8 @@ def _free(chosen: Settings, known: Mapping[str, int]) -> Iterator[Finding]:
     listeners = {"admin": chosen.admin.listen}
     if not chosen.relay.urls:
         listeners["embedded_relay"] = chosen.embedded_relay.listen
+    if chosen.public.domain is not None:
+        listeners["public"] = chosen.public.listen
     for name, listen in listeners.items():
         host, _, text = listen.rpartition(":")
         port = int(text) or known.get(name, 0)

@@ -19,8 +19,9 @@ async def handle(context: Context, params: Params) -> Result:
     result: dict[str, object] = {}
     if NAME in connection.scopes:
         result |= _node_fields(wallet.node_info(wallet.backend_name))
-    if connection.lud16 is not None:
-        result["lud16"] = connection.lud16
+    lud16 = connection.lud16 or await wallet.lud16_of(connection.account_id)
+    if lud16 is not None:
+        result["lud16"] = lud16
     if connection.metadata is not None:
         result["metadata"] = orjson.loads(connection.metadata)
     methods = wallet.announced(connection)

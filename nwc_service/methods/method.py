@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from nwc_service.addresses import Lud16Of
 from nwc_service.answers import Caller, Clock
 from nwc_service.backend import Cap, LightningBackend, NodeInfo
 from nwc_service.delegation import Delegation
@@ -99,6 +100,7 @@ class Wallet:
     offers: OfferMaker
     holds: Holds
     delegation: Delegation
+    lud16_of: Lud16Of
     invoice_expiry_s: int
     clock: Clock
 

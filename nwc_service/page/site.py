@@ -174,7 +174,10 @@ def build(state: State, *, token: str) -> FastAPI:
 def _must_be_ours(request: Request) -> None:
     """A form comes from our own page, whatever a browser sends along with it. Raises
     HTTPException; every browser of today sends one of these headers with a POST."""
-    if int(request.headers.get("content-length") or 0) > MAX_FORM_BYTES:
+    length = request.headers.get("content-length", "")
+    if not length.isdigit():
+        raise HTTPException(411, "the form does not say how long it is")
+    if int(length) > MAX_FORM_BYTES:
         raise HTTPException(413, "the form is too long")
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")

@@ -42,6 +42,8 @@ class Query:
 _SETTLED = "state = 'SETTLED'"
 # Without an invoice, and not paid by keysend either: the node has not made it, or never did.
 _MADE = f"(invoice <> '' OR {_SETTLED})"
+# What strangers asked for to pay an address is shown once they have paid.
+_ASKED_BY_US = f"(address IS NULL OR {_SETTLED})"
 
 
 def place_of(item: Invoice | Payment) -> Place:
@@ -163,7 +165,7 @@ async def count(tx: Tx, query: Query) -> int:
 def _in(query: Query) -> str:
     if not query.incoming:
         return "1 = 0"
-    shown = _MADE if query.unpaid_incoming else _SETTLED
+    shown = f"{_MADE} AND {_ASKED_BY_US}" if query.unpaid_incoming else _SETTLED
     return f"{_scope(query)} AND {shown}{_after(query, 'in')}"
 
 

@@ -17,7 +17,7 @@ COLUMNS = (
     "invoice_id, account_id, connection_id, request_id, backend, state, payment_hash, invoice,"
     " description, description_hash, amount_msat, received_msat, preimage, metadata,"
     " created_at, expires_at, settled_at, is_hold, min_cltv_expiry_delta, accepted_at,"
-    " settle_deadline, payer_payment_id, resolution, offer_id, payer_note"
+    " settle_deadline, payer_payment_id, resolution, offer_id, payer_note, address"
 )
 _INVOICE = f"SELECT {COLUMNS} FROM invoice"
 
@@ -28,7 +28,7 @@ async def insert(tx: Tx, invoice: Invoice) -> None:
         " :request_id, :backend, :state, :payment_hash, :invoice, :description,"
         " :description_hash, :amount_msat, :received_msat, :preimage, :metadata, :created_at,"
         " :expires_at, :settled_at, :is_hold, :min_cltv_expiry_delta, :accepted_at,"
-        " :settle_deadline, :payer_payment_id, :resolution, :offer_id, :payer_note)",
+        " :settle_deadline, :payer_payment_id, :resolution, :offer_id, :payer_note, :address)",
         invoice_id=invoice.invoice_id,
         account_id=invoice.account_id,
         connection_id=invoice.connection_id,
@@ -54,6 +54,7 @@ async def insert(tx: Tx, invoice: Invoice) -> None:
         resolution=invoice.resolution,
         offer_id=invoice.offer_id,
         payer_note=invoice.payer_note,
+        address=invoice.address,
     )
 
 
@@ -191,11 +192,14 @@ async def of_account(
     return from_row(row) if row else None
 
 
-async def open_invoices(tx: Tx, backend: BackendName) -> list[Invoice]:
+async def open_invoices(
+    tx: Tx, backend: BackendName, *, of_payers: bool = False
+) -> list[Invoice]:
     """Those that the backend may still report as settled, as far as we know; first those that
-    somebody waits for."""
+    somebody waits for. `of_payers`: those that payers of addresses asked for, else all
+    others."""
     rows = await tx.all(
-        f"{_INVOICE} WHERE backend = :backend"
+        f"{_INVOICE} WHERE backend = :backend AND address IS {'NOT ' if of_payers else ''}NULL"
         " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED')"
         " ORDER BY CASE state WHEN 'REQUESTED' THEN 0 ELSE 1 END, expires_at",
         backend=backend,
@@ -215,9 +219,11 @@ async def newest_received(tx: Tx, backend: BackendName, *, since: int) -> Invoic
 
 
 async def open_count(tx: Tx, account_id: AccountId, *, now: int) -> int:
-    """Invoices of the account that wait to be paid."""
+    """Invoices of the account that wait to be paid; what payers of its addresses ask for has
+    bounds of its own, so that nobody can use this one up."""
     row = await tx.one(
         "SELECT count(*) AS open FROM invoice WHERE account_id = :account_id"
+        " AND address IS NULL"
         " AND state IN ('REQUESTED', 'PENDING', 'ACCEPTED') AND expires_at > :now",
         account_id=account_id,
         now=now,
@@ -381,4 +387,5 @@ def from_row(row: Row) -> Invoice:
         resolution=None if row["resolution"] is None else Resolution(row["resolution"]),
         offer_id=row["offer_id"],
         payer_note=row["payer_note"],
+        address=row["address"],
     )

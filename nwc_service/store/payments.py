@@ -158,6 +158,21 @@ async def in_doubt_msat(tx: Tx) -> Msat:
     return Msat(int(row["held_msat"]) if row else 0)
 
 
+async def was_sent_as_another(tx: Tx, payment: Payment) -> bool:
+    """Whether its hash was sent before with another invoice, or with none, and given back.
+
+    A node that has paid that after all calls this one paid by it, whatever it is for.
+    """
+    row = await tx.one(
+        "SELECT 1 AS found FROM payment WHERE payment_hash = :payment_hash"
+        " AND state = 'RELEASED' AND dispatched_at IS NOT NULL"
+        " AND (invoice <> :invoice OR :invoice = '')",
+        payment_hash=payment.payment_hash,
+        invoice=payment.invoice,
+    )
+    return row is not None
+
+
 async def was_paid_late(
     tx: Tx, payment_hash: PaymentHash, *, backend: BackendName | None = None
 ) -> bool:

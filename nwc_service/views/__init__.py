@@ -5,6 +5,7 @@ The audit reads many short ones.
 """
 
 from nwc_service.views.accounts import account, account_page, account_view
+from nwc_service.views.addresses import address_page, address_view
 from nwc_service.views.backends import BackendTypes, backend, backend_list
 from nwc_service.views.books import (
     alarm_list,
@@ -37,6 +38,8 @@ __all__ = [
     "account",
     "account_page",
     "account_view",
+    "address_page",
+    "address_view",
     "alarm_list",
     "audit",
     "audit_stopped",

@@ -64,3 +64,4 @@ class Invoice:
     resolution: Resolution | None = None
     offer_id: str | None = None  # that it was paid through
     payer_note: str | None = None  # what the payer of an offer wrote
+    address: str | None = None  # that a payer asked for it, by its name

@@ -54,7 +54,11 @@ async def test_each_role_may_do_what_the_table_says(
     answer = await askers[role].request(method, address(path), json={})
 
     if role is Role.PROVISIONING:
-        may = (method, path) in {("POST", "/accounts"), ("POST", "/connections")}
+        may = (method, path) in {
+            ("POST", "/accounts"),
+            ("POST", "/connections"),
+            ("POST", "/bulk"),
+        }
     else:
         least = LEAST.get((method, path))
         may = least is not None and RANK[role] >= RANK[least]

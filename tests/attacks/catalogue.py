@@ -73,8 +73,9 @@ ATTACKS = {
     ),
     "A14": Attack(
         "LNURL and addresses that lead inside",
-        "only an invoice is paid, and nothing that a client writes is ever fetched:"
-        " `methods/pay_invoice.py`",
+        "only an invoice is paid, and nothing that a client writes is ever fetched; the"
+        " relays that a zap names are public ones: `methods/pay_invoice.py`, `outbound.py`,"
+        " `zaps.py`",
     ),
     "A15": Attack(
         "A settlement credited twice",
@@ -136,8 +137,9 @@ ATTACKS = {
     ),
     "A28": Attack(
         "Floods",
-        "cheap checks first, nothing remembered before a signature holds, bounded rates:"
-        " `relay/pool.py`, `embedded/`",
+        "cheap checks first, nothing remembered before a signature holds, bounded rates;"
+        " payers of addresses have bounds of their own: `relay/pool.py`, `embedded/`,"
+        " `payers.py`",
     ),
     "A29": Attack(
         "Who pays when",

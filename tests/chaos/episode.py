@@ -23,6 +23,7 @@ from tests.chaos.node import NodeSpec
 from tests.chaos.nursery import Child, Nursery, nursery
 from tests.chaos.oracle import Oracle, Verdict
 from tests.chaos.outside import Operator, Outside
+from tests.chaos.payers import Payers
 from tests.chaos.plan import VICIOUS, LifePlan, Trouble, drawn_faults, drawn_life
 from tests.chaos.points import PLACES
 from tests.chaos.score import Score
@@ -71,11 +72,13 @@ class Episode:
         self._apps = Apps(on_answer=lambda asked: self._traffic.heard(asked))
         self._outside = Outside(self._socket)
         self._operator = Operator(self._data_dir)
+        self._payers = Payers(self._random, port=self._public_port)
         self._traffic = Traffic(
             self._random,
             apps=self._apps,
             operator=self._operator,
             outside=self._outside,
+            payers=self._payers,
             stuck=self._stuck,
         )
         self.score = Score()
@@ -104,6 +107,9 @@ class Episode:
             kind,
         )
 
+    def _public_port(self) -> str:
+        return self._select("SELECT value FROM meta WHERE name = 'public_port'")[0]
+
     def _select(self, query: str, *values: object) -> list[str]:
         with closing(sqlite3.connect(self._database)) as db:
             return [value for (value,) in db.execute(query, values)]
@@ -125,6 +131,8 @@ class Episode:
                     notifications="" if number % 2 else "payment_sent,payment_received",
                 )
                 self._traffic.add(name, self._apps.add(uri))
+                await self._operator.call("POST", "addresses", name=name, account=name)
+                self._payers.names.append(name)
 
     # --- lives
 
@@ -252,6 +260,7 @@ class Episode:
             await self._have_all_claimed(link)
             await self._hear_again(link)
         await self._miss_nothing()
+        self._payers.forget()
         self._offset_s += JUMP_S
         self._apps.offset_s = self._offset_s
         self._epoch_began_at = self._apps.now()
@@ -335,6 +344,7 @@ class Episode:
                 client.keypair.public_key: name
                 for name, client in self._traffic.clients.items()
             },
+            payees=self._payers.payees,
             moved=self._operator.moved,
             backend=BACKEND,
         )

@@ -15,6 +15,7 @@ from nwc_service.config import (
     BackendSettings,
     InvoiceSettings,
     PaymentSettings,
+    PublicSettings,
     RequestSettings,
     Settings,
 )
@@ -76,10 +77,15 @@ def settings(data_dir: Path, socket: str) -> Settings:
         invoices=InvoiceSettings(
             max_open_holds_per_account=1_000, longest_hold_s=LONGEST_HOLD_S
         ),
+        public=PublicSettings(
+            domain="example.org", invoice_expiry_s=60, host_rate_per_s=10_000, host_burst=10_000
+        ),
         requests=RequestSettings(
             max_mutating_age_s=REQUEST_MAX_AGE_S,
             rate_per_s=10_000,
             rate_burst=10_000,
+            account_rate_per_s=100_000,
+            account_rate_burst=100_000,
             max_in_progress=10_000,
         ),
     )

@@ -51,14 +51,17 @@ class Oracle:
         truth: JsonObject,
         asked: Mapping[str, Asked],
         account_of: Mapping[str, str],
+        payees: Mapping[str, str],
         moved: Mapping[str, tuple[str, int, bool]],
         backend: str,
     ) -> None:
-        """`account_of` tells the account's name by an app's key; `moved` is the operator's."""
+        """`account_of` tells the account's name by an app's key, `payees` those of
+        the invoices that strangers were given; `moved` is the operator's."""
         self._books = books
         self._truth = truth
         self._asked = asked
         self._account_of = account_of
+        self._payees = payees
         self._moved = moved
         self._node = f"node:{backend}"
         self._ids = {row["name"]: id_ for id_, row in books.accounts.items()}
@@ -130,7 +133,8 @@ class Oracle:
             self._node_msat -= received_msat
             made = self._made.get(payment_hash)
             named = self._by_keysend_id.get(self._truth["keysends"].get(payment_hash))
-            payee = self._payee(made) if made else named
+            asked_by_stranger = self._ids.get(self._payees.get(payment_hash))
+            payee = self._payee(made) if made else named or asked_by_stranger
             if payee:
                 self._expected[payee] += received_msat
             else:

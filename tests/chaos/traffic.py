@@ -10,6 +10,7 @@ import httpx
 from nwc_service.wallet import bolt11
 from tests.chaos.clients import Apps, Asked, Bill
 from tests.chaos.outside import Operator, Outside
+from tests.chaos.payers import Payers
 from tests.chaos.ways import (
     EXPIRIES_S,
     KEPT_OPEN,
@@ -26,6 +27,7 @@ BURST = 20
 REDELIVERED = 20
 PEEKED = 5
 DECIDED = 4
+ASKED_BY_STRANGERS = 3
 OPERATED = 2
 
 
@@ -37,6 +39,7 @@ class Traffic:
         apps: Apps,
         operator: Operator,
         outside: Outside,
+        payers: Payers,
         stuck: Callable[[], list[str]],
     ) -> None:
         """`stuck` tells the ids of payments that are unknown for a while."""
@@ -44,6 +47,7 @@ class Traffic:
         self._apps = apps
         self._operator = operator
         self._outside = outside
+        self._payers = payers
         self._stuck = stuck
         self.clients: dict[str, RawClient] = {}  # by account
         self._keysends = Keysends(random, apps=apps)
@@ -88,6 +92,7 @@ class Traffic:
             tasks.create_task(self._operate())
             tasks.create_task(self._pay_from_outside())
             tasks.create_task(self._decide(link))
+            tasks.create_task(self._ask_addresses())
             for burst in bursts:
                 self._apps.keep(burst)
                 await self._apps.deliver(link, burst)
@@ -171,7 +176,7 @@ class Traffic:
         """Invoices of users get paid, some of them inside as well; or money comes without."""
         await asyncio.sleep(self._random.uniform(0, 0.3))
         some = self._random.sample(self._inside, min(6, len(self._inside)))
-        some += self._holds.to_pay(4)
+        some += self._holds.to_pay(4) + self._payers.to_pay(4)
         await self._outside.call("receive", hashes=[bill.payment_hash for bill in some])
         if self._random.random() < 0.3:
             await self._outside.call(
@@ -183,6 +188,12 @@ class Traffic:
             await self._outside.call(
                 "receive_stray", amount_msat=self._random.randint(1, MOST_AMOUNT_MSAT)
             )
+
+    async def _ask_addresses(self) -> None:
+        for _ in range(ASKED_BY_STRANGERS):
+            await asyncio.sleep(self._random.uniform(0, 0.2))
+            with suppress(httpx.HTTPError):
+                await self._payers.ask()
 
     async def _decide(self, link: RelayLink) -> None:
         """Owners of hold invoices follow their payers."""

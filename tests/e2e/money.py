@@ -31,7 +31,7 @@ async def sends_of(service: ServiceProcess, payment_hash: str) -> list[str]:
 
 async def owed_msat(service: ServiceProcess) -> tuple[int, int]:
     """Available and held, over all accounts."""
-    accounts = await service.call("GET", "accounts")
+    accounts = (await service.call("GET", "accounts"))["items"]
     return (
         sum(account["available_msat"] for account in accounts),
         sum(account["held_msat"] for account in accounts),

@@ -1,6 +1,8 @@
 """nwc-service account …, as scripts rely on it."""
 
+import json
 import time
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
@@ -234,3 +236,17 @@ async def test_an_account_is_limited_frozen_and_thawed(cli: Cli) -> None:
         ("account_frozen", "odd payments"),
         ("account_limited", ""),
     ]
+
+
+async def test_many_are_made_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    name, file = a_name(), tmp_path / "many"
+    lines = [{"name": name, "connections": [{"app": "an app"}]}, {"name": "BAD"}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+
+    done = await cli.run("bulk", str(file))
+
+    made, refused = map(json.loads, done.stdout.splitlines())
+    assert (done.code, made["name"]) == (0, name)
+    assert made["connections"][0]["uri"].startswith("nostr+walletconnect://")
+    assert "BAD" in refused["problem"]
+    assert "is missing" in await cli.failure("bulk", str(file), NWC_DATA_DIR=str(tmp_path))

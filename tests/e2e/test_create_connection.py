@@ -73,7 +73,7 @@ async def test_the_operator_sees_who_made_it_and_its_account(
     async with child(maker, isolated=True) as client:
         balance = await client.request("get_balance")
 
-    listed = await service.call("GET", "connections")
+    listed = (await service.call("GET", "connections"))["items"]
     [made] = [each for each in listed if each["parent_id"] == maker.connection_id]
     assert balance.result == {"balance": 0}
     assert made["account"].startswith("app-")
@@ -88,7 +88,7 @@ async def test_revoking_the_maker_ends_what_it_made_and_takes_its_info_event_bac
         refused = await client.request("get_balance")
         uri = client.uri
 
-    listed = await service.call("GET", "connections")
+    listed = (await service.call("GET", "connections"))["items"]
     [made] = [each for each in listed if each["parent_id"] == maker.connection_id]
     assert refused.error_code == "UNAUTHORIZED"
     assert made["revoked"] is True

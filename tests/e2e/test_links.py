@@ -83,11 +83,11 @@ async def accept(
 
 
 async def refusal(service: ServiceProcess, link: str, account: str, **consent: object) -> str:
-    before = await service.call("GET", "connections")
+    before = (await service.call("GET", "connections"))["items"]
     with pytest.raises(httpx.HTTPStatusError) as refused:
         await service.call("POST", "links/accept", link=link, account=account, **consent)
     assert refused.value.response.status_code == 400
-    assert await service.call("GET", "connections") == before
+    assert (await service.call("GET", "connections"))["items"] == before
     return str(json.loads(str(refused.value))["detail"])
 
 
@@ -135,11 +135,11 @@ async def test_what_an_app_asks_is_shown_and_its_own_words_are_called_unverified
 
 
 async def test_showing_a_link_changes_nothing(service: ServiceProcess, app: App) -> None:
-    before = await service.call("GET", "connections")
+    before = (await service.call("GET", "connections"))["items"]
 
     await service.call("POST", "links", link=app.link)
 
-    assert await service.call("GET", "connections") == before
+    assert (await service.call("GET", "connections"))["items"] == before
 
 
 # --- what is granted
@@ -471,7 +471,7 @@ async def test_on_a_terminal_the_operator_sees_what_is_asked_and_decides(
 ) -> None:
     """NWC-08: "If the user declines, the wallet service publishes nothing."."""
     app = App(relay, name="Tea", request_methods="pay_invoice")
-    before = len(await service.call("GET", "connections"))
+    before = len((await service.call("GET", "connections"))["items"])
 
     async with terminal(service, "connection", "link", app.link) as (shown, write):
         said = await shown("Account that the app gets")
@@ -479,7 +479,7 @@ async def test_on_a_terminal_the_operator_sees_what_is_asked_and_decides(
         await shown("[y/N]")
         write(f"{answer}\n")
 
-    after = await service.call("GET", "connections")
+    after = (await service.call("GET", "connections"))["items"]
     assert "nobody has checked" in said
     assert "pay_invoice" in said
     assert len(after) - before == grants

@@ -60,7 +60,7 @@ async def test_health_needs_no_token_and_everything_else_does(tmp_path: Path) ->
                 )
             }
             made = await stranger.post("/api/v1/accounts", json={"name": "never"})
-        accounts = await service.call("GET", "accounts")
+        accounts = (await service.call("GET", "accounts"))["items"]
 
     assert health.status_code == 200
     assert health.json()["ok"] is True

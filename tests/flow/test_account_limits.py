@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from nwc_service.ratelimit import Buckets, Rate
 from nwc_service.store import ledger
 from nwc_service.store.ledger import AccountLimits
 from nwc_service.wallet.errors import ErrorCode
@@ -187,3 +188,19 @@ async def test_limits_are_set_one_by_one(world: World, alice: Client) -> None:
     stored = await world.db.read(lambda tx: ledger.limits_of(tx, account.account_id))
     assert stored == account.limits
     assert replace(stored, max_balance_msat=None) != stored
+
+
+@pytest.mark.attack("A28")
+async def test_many_connections_of_one_account_share_a_rate(
+    world: World, alice: Client, bob: Client
+) -> None:
+    """Each is within its own; another account is not slowed by them."""
+    world.flow.dispatcher._accounts = Buckets(Rate(per_s=0.001, burst=5))
+    apps = [await world.connect("alice") for _ in range(4)]
+
+    answers = [await world.call(app, "get_balance", {}) for app in apps * 2]
+    of_others = await world.call(bob, "get_balance", {})
+
+    codes = [answer.get("error") and answer["error"]["code"] for answer in answers]
+    assert codes == [None] * 5 + [ErrorCode.RATE_LIMITED] * 3
+    assert of_others.get("error") is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from nwc_service.backend import Failed, FailReason, KeysendRequest, NodeInfo, Unknown
+from nwc_service.inside import HASH_IN_USE
 from nwc_service.store import ledger
 from nwc_service.wallet.keysend import ACCOUNT_TLV, PREIMAGE_TLV
 from nwc_service.wallet.payment import PaymentKind, PaymentState
@@ -13,6 +14,7 @@ from tests.doubles.scripted_backend import (
     SERVICE_PUBKEY,
     ScriptedBackend,
     hash_of,
+    outside_invoice,
     preimage_of,
 )
 from tests.flow.conftest import CREDIT_MSAT, Open
@@ -180,6 +182,57 @@ async def test_the_same_preimage_for_another_node_is_another_wish(
 
     assert other["error"]["code"] == "OTHER"
     assert len(backend.keysent) == 1
+
+
+@pytest.mark.attack("A4", "A12")
+async def test_one_with_the_preimage_of_what_was_sent_and_given_back_is_not_sent(
+    world: World, alice: Client, bob: Client, backend: ScriptedBackend
+) -> None:
+    """The node may have paid that after all, and would call this one paid by it: for another
+    amount, of another account."""
+    backend.pay_script.append(Failed(FailReason.NO_ROUTE))
+    backend.expect(1)
+    invoice = outside_invoice(1, AMOUNT_MSAT // 2, created_at=world.clock())
+    await world.call(alice, "pay_invoice", {"invoice": invoice})
+    backend.known[hash_of(preimage_of(1))] = backend.settled(hash_of(preimage_of(1)))
+
+    refused = await world.call(bob, "pay_keysend", params(preimage=preimage_of(1)))
+
+    assert refused["error"]["code"] == "OTHER"
+    assert refused["error"]["message"] == HASH_IN_USE
+    assert backend.keysent == []
+    assert await world.problems() == ()
+
+
+@pytest.mark.attack("A4", "A12")
+async def test_an_invoice_of_a_keysends_hash_is_not_paid_once_that_was_sent(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """Its payee knows the preimage, and may ask for more with it."""
+    backend.pay_script.append(Failed(FailReason.NO_ROUTE))
+    await world.call(alice, "pay_keysend", params(preimage=preimage_of(1)))
+    backend.expect(1)
+    invoice = outside_invoice(1, 2 * AMOUNT_MSAT, created_at=world.clock())
+
+    refused = await world.call(alice, "pay_invoice", {"invoice": invoice})
+
+    assert refused["error"]["message"] == HASH_IN_USE
+    assert backend.sent == []
+    assert await world.money("alice") == (CREDIT_MSAT, 0)
+
+
+async def test_the_same_invoice_may_be_tried_again_once_it_has_failed(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    backend.pay_script.append(Failed(FailReason.NO_ROUTE))
+    backend.expect(1)
+    invoice = outside_invoice(1, AMOUNT_MSAT, created_at=world.clock())
+
+    failed = await world.call(alice, "pay_invoice", {"invoice": invoice})
+    paid = await world.call(alice, "pay_invoice", {"invoice": invoice})
+
+    assert failed["error"]["code"] == "PAYMENT_FAILED"
+    assert paid.get("error") is None
 
 
 async def test_a_failed_keysend_gives_everything_back(

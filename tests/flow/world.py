@@ -361,7 +361,13 @@ def _world(
 def _settings(path: Path) -> Settings:
     return Settings(
         data_dir=path.parent,
-        requests=RequestSettings(rate_per_s=1_000, rate_burst=1_000, max_in_progress=1_000),
+        requests=RequestSettings(
+            rate_per_s=1_000,
+            rate_burst=1_000,
+            account_rate_per_s=10_000,
+            account_rate_burst=10_000,
+            max_in_progress=1_000,
+        ),
         payments=PaymentSettings(
             fee_reserve_floor_msat=FEE_RESERVE_MSAT,
             timeout_s=PAYMENT_TIMEOUT_S,

@@ -361,13 +361,19 @@ def test_a_check_that_takes_too_long_is_told_as_such(tmp_path: Path) -> None:
 # --- ports
 
 
-@pytest.mark.parametrize("name", ["admin", "embedded_relay"])
-async def test_a_port_that_another_program_has(data_dir: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [("admin", {}), ("embedded_relay", {}), ("public", {"domain": "example.org"})],
+)
+async def test_a_port_that_another_program_has(
+    data_dir: Path, name: str, others: dict[str, str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        sections = {name: {"listen": f"127.0.0.1:{port}"}}
+        sections = {name: {"listen": f"127.0.0.1:{port}", **others}}
         found = (await ports.look(chosen(data_dir, **sections), known={})).findings
-        remembered = (await ports.look(chosen(data_dir), known={name: port})).findings
+        as_before = chosen(data_dir, **{name: others})
+        remembered = (await ports.look(as_before, known={name: port})).findings
 
     for each in (found, remembered):
         assert [finding.subject for finding in wrong(each)] == [f"{name}.listen"]

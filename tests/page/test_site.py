@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from html import unescape
 from pathlib import Path
@@ -280,6 +281,15 @@ async def test_a_form_that_is_too_long_is_not_read(operator: httpx.AsyncClient) 
     answer = await operator.post("/accounts", data={"name": "x" * 70_000})
 
     assert answer.status_code == 413
+
+
+async def test_a_form_without_an_end_is_not_read(visitor: httpx.AsyncClient) -> None:
+    async def for_ever() -> AsyncIterator[bytes]:
+        yield b"token=x"
+
+    answer = await visitor.post("/sign-in", content=for_ever())
+
+    assert answer.status_code == 411
 
 
 async def test_a_payment_is_found_by_its_hash(

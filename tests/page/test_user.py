@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from nwc_service.admin import me
 from nwc_service.admin.access import LEAST, ME, METRICS, PREFIX, SIGNED_IN, Principal, Role
 from nwc_service.nostr.event import sign_event
 from nwc_service.nostr.keys import Keypair
@@ -159,6 +160,27 @@ async def test_what_only_the_operator_grants_is_refused(ben: httpx.AsyncClient) 
         assert "only the operator" in answer.text
 
 
+async def test_a_user_makes_only_so_many(
+    house: House, owner: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("busy", "rich-in-apps"):
+        await owner.post("/accounts", json={"name": name})
+    busy, rich = [await browser_of(house, owner, name) for name in ("busy", "rich-in-apps")]
+
+    quick = [
+        await busy.post("/my/apps", data={"app": "x", "scopes": "read"}) for _ in range(31)
+    ]
+    monkeypatch.setattr(me, "MAX_CONNECTIONS", 2)
+    many = [await rich.post("/my/apps", data={"app": "x", "scopes": "read"}) for _ in range(3)]
+    for browser in (busy, rich):
+        await browser.aclose()
+
+    assert [answer.status_code for answer in quick] == [200] * 30 + [400]
+    assert "wait a minute" in quick[-1].text
+    assert [answer.status_code for answer in many] == [200, 200, 400]
+    assert "revoke one first" in many[-1].text
+
+
 async def test_a_frozen_user_only_looks(owner: httpx.AsyncClient, house: House) -> None:
     await owner.post("/accounts", json={"name": "icy"})
     icy = await browser_of(house, owner, "icy")
@@ -290,9 +312,9 @@ async def test_a_key_is_of_one_account_and_can_be_forgotten(
     key = Keypair(bytes([9]) * 32)
     url = f"{house.url}/my/nostr"
     await ben.post("/my/nostr", data={"event": proof(url, key=key)})
-    taken = await ann.post("/my/nostr", data={"event": proof(url, key=key, age_s=1)})
+    taken = await ann.post("/my/nostr", data={"event": proof(url, key=key, age_s=20)})
     await ben.post("/my/nostr", data={})
-    again = await ann.post("/my/nostr", data={"event": proof(url, key=key, age_s=2)})
+    again = await ann.post("/my/nostr", data={"event": proof(url, key=key, age_s=40)})
 
     assert taken.status_code == 400
     assert "another account" in taken.text

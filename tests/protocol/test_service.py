@@ -154,9 +154,9 @@ async def test_the_info_event_of_a_revoked_connection_promises_nothing(
     opened: Opened,
 ) -> None:
     uri = await opened.service.connect("main")
-    connections = await opened.service.call("GET", "connections?account=main")
+    listed = await opened.service.call("GET", "connections?account=main")
     async with raw_client(uri) as client:
-        [mine] = [c for c in connections if c["wallet_pubkey"] == client.uri.wallet_pubkey]
+        [mine] = [c for c in listed["items"] if c["wallet_pubkey"] == client.uri.wallet_pubkey]
         await opened.service.call("POST", f"connections/{mine['connection_id']}/revoke")
         told = await client.request("get_balance")
     async with raw_client(uri) as later:

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from backends.sandbox import SandboxBackend
 from nwc_service.accounts import Accounts
+from nwc_service.addresses import lud16_reader
 from nwc_service.config import load_settings
 from nwc_service.connections import Connections
 from nwc_service.edges import Edges, open_edges
@@ -153,6 +154,7 @@ class WalletInProcess:
             keyring=edges.keyring,
             resolve_scopes=resolve_scopes,
             relays_of=lambda connection: (RELAY,),
+            lud16_of=lud16_reader(edges.db, edges.settings.public.domain),
             announce=_announce,
             clock=self.clock,
         )

@@ -179,6 +179,7 @@ class Run:
             truth=known,
             asked=self._postman.apps.asked,
             account_of=self._traffic.account_of,
+            payees={},
             moved=self._operator.moved,
             backend=BACKEND,
         ).judge()

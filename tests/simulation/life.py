@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nwc_service.accounts import Accounts
-from nwc_service.backend import BackendUnavailable, LightningBackend
+from nwc_service.backend import BackendUnavailable, LightningBackend, NodeInfo
 from nwc_service.config import (
     InvoiceSettings,
     PaymentSettings,
+    PublicSettings,
     RequestSettings,
     Settings,
 )
@@ -22,6 +23,7 @@ from nwc_service.keyring import Keyring
 from nwc_service.nip47.connection import Connection
 from nwc_service.nostr.event import Event
 from nwc_service.outbox import Publish
+from nwc_service.payers import Payers
 from nwc_service.wallet.errors import NotFound, Refused
 from nwc_service.wallet.units import BackendName
 from tests.simulation.database import DatabaseFault, SimulatedDatabase
@@ -36,13 +38,20 @@ STOP_S = 120.0
 
 SETTINGS = Settings(
     data_dir=Path("/nowhere"),
-    requests=RequestSettings(rate_per_s=1_000, rate_burst=1_000, max_in_progress=1_000),
+    requests=RequestSettings(
+        rate_per_s=1_000,
+        rate_burst=1_000,
+        account_rate_per_s=10_000,
+        account_rate_burst=10_000,
+        max_in_progress=1_000,
+    ),
     payments=PaymentSettings(
         fee_reserve_floor_msat=FEE_RESERVE_MSAT,
         timeout_s=TIMEOUT_S,
         max_open_per_account=MAX_OPEN_PER_ACCOUNT,
     ),
     invoices=InvoiceSettings(longest_hold_s=LONGEST_HOLD_S),
+    public=PublicSettings(domain="example.org", min_msat=1, invoice_expiry_s=300),
 )
 KEYRING = Keyring(MASTER_KEY)
 
@@ -74,9 +83,9 @@ class Life:
         self.is_dead = False
         self.is_stopping = False
         self.directory = Directory(around.connections)
-        self.flow, self.accounts = self._put_together()
+        self.flow, self.accounts, self.payers = self._put_together()
 
-    def _put_together(self) -> tuple[Flow, Accounts]:
+    def _put_together(self) -> tuple[Flow, Accounts, Payers]:
         around = self._around
         edges = Edges(
             settings=SETTINGS,
@@ -96,7 +105,16 @@ class Life:
             spender=flow.spender,
             clock=around.clock,
         )
-        return flow, accounts
+        payers = Payers(
+            around.db,
+            receiver=flow.receiver,
+            backends=around.backends,
+            keyring=KEYRING,
+            node_info=lambda name: flow.reconciler.node_info.get(name, NodeInfo()),
+            settings=SETTINGS.public,
+            clock=around.clock,
+        )
+        return flow, accounts, payers
 
     def start(self) -> None:
         self.spawn(self._run())

@@ -70,7 +70,7 @@ def _settled(world: World, payment: Row) -> Iterator[str]:
         told_msat = payment["fee_reserve_msat"]
     fee_msat = min(told_msat, payment["fee_reserve_msat"])
     # What it has joined was for whatever amount the liar had been asked for then.
-    own = payment["payment_id"] in node.truth.paid
+    own = node.truth.paid.get(payment["payment_id"]) is paid
     if (own and payment["amount_msat"] != paid.amount_msat) or payment["fee_msat"] != fee_msat:
         yield f"payment {payment['payment_id']}: the row differs from {paid}"
     overage_msat = moved_msat(world, payment, kind="overage")
@@ -79,9 +79,12 @@ def _settled(world: World, payment: Row) -> Iterator[str]:
 
 
 def _paid_by(node: HostileNode, payment: Row) -> Paid | None:
-    """By this send, or by another of the hash that the node says it has joined."""
+    """By this send, or by another of the hash that the node says it has joined: what it had
+    paid when it said so. A node that was rolled back may pay its own send once more later."""
     own = node.truth.paid.get(payment["payment_id"])
     others = (p for p in node.truth.paid.values() if p.payment_hash == payment["payment_hash"])
+    if own is not None and int(own.paid_at) > (payment["settled_at"] or 0):
+        return next((other for other in others if other is not own), own)
     return own or next(others, None)
 
 

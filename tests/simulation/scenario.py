@@ -35,6 +35,7 @@ from tests.simulation.database import DatabaseFaults
 from tests.simulation.life import KEYRING
 from tests.simulation.offers import Offers
 from tests.simulation.parties import Asked, Client, RelayFaults
+from tests.simulation.strangers import Strangers
 from tests.simulation.world import PLACES, World
 
 LONGEST_EXPIRY_S = 600
@@ -65,6 +66,9 @@ class Scenario:
         self._operations = 0
         self._bolt12 = Offers(
             world, ask=self._ask, invoice=lambda: self._offer_outside().invoice
+        )
+        self._strangers = Strangers(
+            world, inside=self._pay_shown, outside=self._pay_from_outside
         )
         self._patience_s = self.random.choice((30, 400))  # of the operator
         world.on_answer = self._answered
@@ -98,6 +102,7 @@ class Scenario:
             self._add_account(account_id)
             for place in range(random.choice((1, 1, 2))):
                 self._add_client(account_id, place=place)
+        self._strangers.set_up(self._backends_of)
         world.relay.faults = RelayFaults(
             request_lost=self._some(0.3),
             request_twice=self._some(0.3),
@@ -275,7 +280,7 @@ class Scenario:
             (self._stray, random.choice((0, 0, 1))),
             (self._revoke, random.choice((0,) * 5 + (1,))),
         )
-        for step, times in steps + self._bolt12.steps():
+        for step, times in steps + self._bolt12.steps() + self._strangers.steps():
             for _ in range(times):
                 timeline.at(self._when(), step)
         if self._chance(0.25):
@@ -423,6 +428,9 @@ class Scenario:
     def _pay_issued(self) -> None:
         if self._issued:
             self._pay(self._client(), self.random.choice(self._issued))
+
+    def _pay_shown(self, invoice: str, amount_msat: int) -> None:
+        self._pay(self._client(), Offer(invoice, amount_msat))
 
     def _pay_forged(self) -> None:
         """A2: an invoice of one's own with the hash of somebody's here."""

@@ -33,6 +33,7 @@ from nwc_service.reconciler import Reconciler
 from nwc_service.record import Recorder
 from nwc_service.spend import Spender
 from nwc_service.store import connections, invoices, ledger, nodes, offers, outbox, requests
+from nwc_service.store.connections import Standing
 from nwc_service.store.database import Tx
 from nwc_service.store.outbox import Outgoing
 from nwc_service.store.requests import AlreadyClaimed, Claim
@@ -216,8 +217,8 @@ async def _nobody(*_: object, **__: object) -> list[Outgoing]:
     return []
 
 
-async def _true(*_: object, **__: object) -> bool:
-    return True
+async def _served(*_: object, **__: object) -> Standing:
+    return Standing.SERVED
 
 
 def queue_no_cancel(patch: Patch) -> None:
@@ -229,7 +230,7 @@ def send_through_a_paused_backend(patch: Patch) -> None:
 
 
 def obey_a_revoked_connection(patch: Patch) -> None:
-    patch.setattr(connections, "is_live", _true)
+    patch.setattr(connections, "standing", _served)
     patch.setattr(Connection, "is_live", lambda _self, _now: True)
 
 

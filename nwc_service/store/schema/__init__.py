@@ -4,6 +4,7 @@ Constraints here are the last wall: what the code decides by one conditional sta
 and UNIQUE refuse once more.
 """
 
+from nwc_service.store.schema.addresses import ADDRESSES
 from nwc_service.store.schema.backends import BACKENDS
 from nwc_service.store.schema.first import FIRST
 from nwc_service.store.schema.guards import GUARDS
@@ -20,4 +21,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     TOKENS,
     LISTS,
     HOUSE,
+    ADDRESSES,
 )
