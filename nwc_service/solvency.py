@@ -23,6 +23,7 @@ log = structlog.get_logger()
 CALL_TIMEOUT_S = 10.0
 
 ALARM = "insolvent"
+UNKNOWN_ALARM = "cover_unknown"
 SUBJECT = "solvency"
 
 
@@ -68,19 +69,26 @@ class Solvency:
             return
         # Both before and after: what moves between, moves on both sides in the end.
         owed_before_msat = await self._db.read(owed_msat)
-        told = await asyncio.gather(*(self._ask(name) for name in self._backends))
-        await self._judge(dict(filter(None, told)), owed_at_most_msat=owed_before_msat)
+        answers = await asyncio.gather(*(self._ask(name) for name in self._backends))
+        told = dict(filter(None, answers))
+        alarm = UNKNOWN_ALARM if self._backends.keys() - told.keys() else ALARM
+        await self._judge(told, owed_at_most_msat=owed_before_msat, alarm=alarm)
 
     async def judge(self) -> None:
-        """Judge by what the backends said last, without asking them."""
+        """Judge by what the backends said last, without asking them. The books may have left
+        that behind, so a shortfall only closes the gate: the next check tells what it is."""
         if self._required_percent != 0:
-            await self._judge({}, owed_at_most_msat=MAX_MSAT)
+            await self._judge({}, owed_at_most_msat=MAX_MSAT, alarm=None)
 
     def covers(self, owed_msat: int, backed_msat: int) -> bool:
         """Whether so much may be owed. Where the gate is off, all of it must be there."""
         return backed_msat * 100 >= owed_msat * (self._required_percent or 100)
 
-    async def _judge(self, told: Mapping[BackendName, Msat], *, owed_at_most_msat: int) -> None:
+    async def _judge(
+        self, told: Mapping[BackendName, Msat], *, owed_at_most_msat: int, alarm: str | None
+    ) -> None:
+        """`alarm` is what to raise where the cover is missing."""
+
         async def work(tx: Tx) -> bool:
             now = self._clock()
             for name in sorted(told):
@@ -90,11 +98,12 @@ class Solvency:
             backed_msat = sum(readings.get(name, 0) for name in self._backends)
             self.judged_msat = owed, backed_msat
             if self.covers(owed, backed_msat):
-                if await alarms.clear(tx, ALARM, subject=SUBJECT):
-                    log.warning("solvency.covered", owed_msat=owed, backed_msat=backed_msat)
+                await _clear_alarms(tx, owed, backed_msat=backed_msat)
                 return True
-            silent = sorted(self._backends.keys() - readings.keys())
-            await _raise_alarm(tx, owed, backed_msat=backed_msat, silent=silent, now=now)
+            if alarm is not None:
+                silent = sorted(self._backends.keys() - told.keys())
+                detail = _detail(owed, backed_msat=backed_msat, silent=silent)
+                await _raise_alarm(tx, alarm, detail=detail, now=now)
             return False
 
         self._covered_at = self._clock() if await self._db.write(work) else None
@@ -118,11 +127,26 @@ async def owed_msat(tx: Tx) -> int:
     return await ledger.liabilities_msat(tx) - await payments.in_doubt_msat(tx)
 
 
-async def _raise_alarm(
-    tx: Tx, owed_msat: int, *, backed_msat: int, silent: list[BackendName], now: int
-) -> None:
-    detail = f"{owed_msat} msat owed, {backed_msat} msat to spend: outgoing payments stopped"
+async def _clear_alarms(tx: Tx, owed_msat: int, *, backed_msat: int) -> None:
+    for kind in (ALARM, UNKNOWN_ALARM):
+        if await alarms.clear(tx, kind, subject=SUBJECT):
+            log.warning(
+                "solvency.covered", kind=kind, owed_msat=owed_msat, backed_msat=backed_msat
+            )
+
+
+async def _raise_alarm(tx: Tx, kind: str, *, detail: str, now: int) -> None:
+    if kind == ALARM:
+        await alarms.clear(tx, UNKNOWN_ALARM, subject=SUBJECT)
+    if await alarms.raise_alarm(tx, kind, subject=SUBJECT, detail=detail, now=now):
+        log.error("alarm", kind=kind, detail=detail)
+
+
+def _detail(owed_msat: int, *, backed_msat: int, silent: list[BackendName]) -> str:
+    """A backend that does not answer may have less, or more, than it said last."""
     if silent:
-        detail += f"; no balance of {', '.join(silent)}"
-    if await alarms.raise_alarm(tx, ALARM, subject=SUBJECT, detail=detail, now=now):
-        log.error("alarm", kind=ALARM, detail=detail)
+        return (
+            f"{', '.join(silent)} tells no balance, and what is known, {backed_msat} msat, does"
+            f" not cover {owed_msat} msat owed: outgoing payments stopped"
+        )
+    return f"{owed_msat} msat owed, {backed_msat} msat to spend: outgoing payments stopped"

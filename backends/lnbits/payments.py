@@ -52,6 +52,17 @@ REASONS: Mapping[str, FailReason] = {
     "Payment failed": FailReason.OTHER,
 }
 
+# Another of its wallets has tried this hash. LNbits looks for that before it writes down or
+# sends anything, and only there says these words with these states (1.6.2:
+# core/services/payments.py, _verify_external_payment).
+TRIED_BY_ANOTHER_WALLET = frozenset(
+    {
+        ("success", "Payment already paid."),
+        ("success", "Failed payment was already paid on the fundingsource."),
+        ("pending", "Payment is still pending."),
+    }
+)
+
 FAILED_ON_THE_WAY = "Payment failed"  # said only after the funding source has said so
 
 MAX_DETAIL_LENGTH = 120
@@ -93,7 +104,8 @@ def not_processed(reply: Reply) -> NotSent | None:
 def refusal(reply: Reply) -> Outcome:
     """What a refusal proves once the wallet was found to have no such payment.
 
-    Found nothing by itself proves nothing; what counts is that LNbits says `failed`.
+    Found nothing by itself proves nothing; what counts is that LNbits says `failed`, or that
+    the hash is another wallet's.
     """
     body = reply.read(Refusal) or Refusal()
     if isinstance(body.detail, list):
@@ -102,6 +114,8 @@ def refusal(reply: Reply) -> Outcome:
     if reply.status == 400:
         reason = _reason(body.detail, BAD_BEFORE_SENDING)
         return NotSent(reason, detail) if reason else Unknown(detail)
+    if reply.status == 520 and (body.status, body.detail) in TRIED_BY_ANOTHER_WALLET:
+        return NotSent(FailReason.REJECTED, detail)
     if body.status != "failed":
         return Unknown(f"LNbits answered HTTP {reply.status}")
     if body.detail.startswith(FAILED_ON_THE_WAY):

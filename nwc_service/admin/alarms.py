@@ -66,7 +66,7 @@ async def _what_ends(tx: Tx, body: Clearance, *, state: State) -> str | None:
     """None where nothing stands any more that the alarm told of."""
     subject = body.subject
     match body.kind:
-        case "insolvent" if not state.solvency.is_covered:
+        case "insolvent" | "cover_unknown" if not state.solvency.is_covered:
             return "the alarm ends when the backends cover what is owed"
         case "backend_paused" if await nodes.paused(tx, BackendName(subject)):
             return f"`backend resume {subject}` ends it"

@@ -140,11 +140,25 @@ async def backend(double: LnbitsDouble) -> AsyncIterator[LnbitsBackend]:
             id="520-failed-on-the-way",
         ),
         pytest.param(
-            a_refusal("Payment already paid.", "success"), Unknown, id="520-success-not-found"
+            a_refusal("Payment already paid.", "success"),
+            (NotSent, FailReason.REJECTED),
+            id="520-paid-by-another-wallet",
         ),
         pytest.param(
-            a_refusal("Payment is still pending.", "pending"), Unknown, id="520-pending"
+            a_refusal("Payment is still pending.", "pending"),
+            (NotSent, FailReason.REJECTED),
+            id="520-pending-of-another-wallet",
         ),
+        pytest.param(
+            a_refusal("Payment already paid.", "pending"), Unknown, id="520-of-two-minds"
+        ),
+        pytest.param(
+            a_refusal("Payment already paid.", "success", http=502), Unknown, id="502-paid"
+        ),
+        pytest.param(
+            a_refusal("Unexpected backend error.", "pending"), Unknown, id="520-pending"
+        ),
+        pytest.param(a_refusal("", "success"), Unknown, id="520-success"),
         pytest.param(a_refusal("bad gateway", None, http=502), Unknown, id="502"),
         pytest.param(Answer(500, "Internal Server Error"), Unknown, id="500"),
         pytest.param(

@@ -91,10 +91,14 @@ async def test_an_internal_payment_paid_again_is_still_settled(lnbits: LnbitsRig
 
 
 @pytest.mark.attack("A12")
-async def test_an_invoice_that_somebody_else_paid_was_not_sent(lnbits: LnbitsRig) -> None:
-    payee = await lnbits.chain.ours.new_wallet()
-    request = a_request(await payee.make_invoice(AMOUNT_MSAT))
-    assert await lnbits.chain.our_wallet.pay(request.invoice) == "success"
+@pytest.mark.parametrize("payee_is", ["beside it", "outside"])
+async def test_an_invoice_that_somebody_else_paid_was_not_sent(
+    lnbits: LnbitsRig, payee_is: str
+) -> None:
+    chain = lnbits.chain
+    server = chain.ours if payee_is == "beside it" else chain.upstream
+    request = a_request(await (await server.new_wallet()).make_invoice(AMOUNT_MSAT))
+    assert await chain.our_wallet.pay(request.invoice) == "success"
     before_msat = await balance_msat(lnbits.backend)
 
     outcome = await lnbits.backend.pay(request)

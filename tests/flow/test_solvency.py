@@ -5,8 +5,9 @@ import pytest
 from nwc_service.backend import BackendUnavailable, Balance
 from nwc_service.solvency import Solvency
 from nwc_service.store.nodes import READING_LASTS_S
+from nwc_service.wallet import bolt11
 from nwc_service.wallet.errors import Refused
-from nwc_service.wallet.outcome import Unknown
+from nwc_service.wallet.outcome import Failed, FailReason, Unknown
 from tests.doubles.scripted_backend import ScriptedBackend, outside_invoice
 from tests.flow.conftest import CREDIT_MSAT, Open
 from tests.flow.parties import Client
@@ -122,6 +123,66 @@ async def test_a_backend_that_tells_no_balance_is_believed_for_a_while(
     world.clock.advance(1)
     await world.flow.solvency.check()
     assert not world.flow.solvency.is_covered
+
+
+async def test_a_balance_that_is_not_known_is_told_as_such_until_it_is(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no shortfall, but outgoing payments are stopped all the same."""
+
+    async def silent() -> Balance:
+        raise BackendUnavailable("not there")
+
+    with monkeypatch.context() as frozen:
+        frozen.setattr(backend, "balance", silent)
+        world.clock.advance(READING_LASTS_S + 1)
+        await world.flow.solvency.check()
+    assert await world.alarms() == ["cover_unknown"]
+    assert not world.flow.solvency.is_covered
+
+    backend.spendable_msat = CREDIT_MSAT - 1
+    await world.flow.solvency.check()
+    assert await world.alarms() == ["insolvent"]
+
+    backend.spendable_msat = CREDIT_MSAT
+    await world.flow.solvency.check()
+    assert await world.alarms() == []
+
+
+async def test_a_shortfall_stands_while_a_silent_backend_cannot_end_it(
+    world: World, alice: Client, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent() -> Balance:
+        raise BackendUnavailable("not there")
+
+    backend.spendable_msat = CREDIT_MSAT - 1
+    await world.flow.solvency.check()
+    monkeypatch.setattr(backend, "balance", silent)
+    await world.flow.solvency.check()
+
+    assert "insolvent" in await world.alarms()
+
+
+async def test_an_old_balance_is_no_reason_to_call_a_shortfall(
+    world: World, alice: Client, backend: ScriptedBackend
+) -> None:
+    """It was read while a payment was in flight, which has failed since."""
+    backend.pay_script.append(Unknown())
+    invoice = an_invoice(world)
+    world.pay(alice, invoice)
+    await world.tasks.idle()
+    backend.spendable_msat, _ = await world.money("alice")
+    await world.flow.solvency.check()
+    payment = await world.payment(bolt11.decode(invoice).payment_hash)
+    await world.spender.recorder.record(payment.payment_id, Failed(FailReason.NO_ROUTE))
+    backend.spendable_msat = CREDIT_MSAT
+
+    await world.flow.solvency.judge()
+    assert not world.flow.solvency.is_covered
+    assert await world.alarms() == []
+
+    await world.flow.solvency.check()
+    assert world.flow.solvency.is_covered
 
 
 async def test_a_forced_credit_without_cover_stops_what_leaves_at_once(

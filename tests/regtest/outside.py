@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from nwc_service.wallet import keysend
+from nwc_service.wallet import bolt11, keysend
+from nwc_service.wallet.units import Msat, PaymentHash
 from tests.regtest.lnd import LndNode
 
 BASE_FEE_MSAT, FEE_SHARE_PPM = 1_000, 1  # LND's own, of each node on the way
@@ -80,6 +82,20 @@ class LndOutside:
         async with asyncio.timeout(WAIT_S):
             while (await self.invoice(held.payment_hash))["state"] != "ACCEPTED":
                 await asyncio.sleep(0.05)
+
+
+def an_invoice_of_nobody(amount_msat: int, *, age_s: int = 0) -> str:
+    """Of a node that is in no channel; it expires when it is ten minutes old."""
+    return bolt11.encode(
+        network="regtest",
+        amount_msat=Msat(amount_msat),
+        payment_hash=PaymentHash(secrets.token_hex(32)),
+        payment_secret=secrets.token_hex(32),
+        description="",
+        created_at=int(time.time()) - age_s,
+        expiry_s=600,
+        secret_key=secrets.token_bytes(32),
+    )
 
 
 def b64(data: bytes) -> str:

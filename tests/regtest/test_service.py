@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from hashlib import sha256
 from typing import Any
 
@@ -11,11 +10,10 @@ import pytest
 from backends.lnd.options import HOLD_EXPIRY_DELTA
 from nwc_service.wallet import bolt11, keysend
 from nwc_service.wallet.hold import MARGIN_BLOCKS
-from nwc_service.wallet.units import Msat, PaymentHash
 from tests.e2e.conftest import until
 from tests.regtest.conftest import FEE_RESERVE_MSAT
 from tests.regtest.network import RegtestNetwork
-from tests.regtest.outside import LndOutside
+from tests.regtest.outside import LndOutside, an_invoice_of_nobody
 from tests.regtest.wallet import AMOUNT_MSAT, CREDIT_MSAT, FEE_MSAT, LOOK_TIMEOUT_S, Wallet
 
 pytestmark = [
@@ -105,7 +103,7 @@ async def test_what_cannot_be_paid_is_given_back_and_told(
 
     told = [
         (await wallet.ask("pay_invoice", invoice=invoice)).payload["error"]
-        for invoice in (expired, canceled, an_invoice_of_nobody())
+        for invoice in (expired, canceled, an_invoice_of_nobody(AMOUNT_MSAT))
     ]
 
     assert [error["code"] for error in told[1:]] == ["PAYMENT_FAILED", "PAYMENT_FAILED"]
@@ -115,19 +113,6 @@ async def test_what_cannot_be_paid_is_given_back_and_told(
         "no route to the payee",
     ]
     assert await wallet.figures() == (CREDIT_MSAT, 0)
-
-
-def an_invoice_of_nobody() -> str:
-    return bolt11.encode(
-        network="regtest",
-        amount_msat=Msat(AMOUNT_MSAT),
-        payment_hash=PaymentHash(secrets.token_hex(32)),
-        payment_secret=secrets.token_hex(32),
-        description="",
-        created_at=int(time.time()),
-        expiry_s=600,
-        secret_key=secrets.token_bytes(32),
-    )
 
 
 # --- it is paid

@@ -36,6 +36,18 @@ class Wallet:
         async with raw_client(self.uri) as client:
             return await client.response_to(event.id, timeout_s=ANSWER_TIMEOUT_S)
 
+    async def only_answer(self, event: Event) -> Opened:
+        """Whoever asks again is told the same, and pays nothing."""
+        answer = await self.answer(event)
+        before = await self.figures()
+        async with raw_client(self.uri) as client:
+            await client.send_event(event)
+            await client.request("get_balance")
+            told = [one.event.id for one in client.responses_to(event.id)]
+        assert told == [answer.event.id]
+        assert await self.figures() == before
+        return answer
+
     async def figures(self) -> tuple[int, int]:
         """Available and held."""
         account = await self.service.account(self.account)
