@@ -297,8 +297,8 @@ async def test_an_event_out_of_its_time_is_ignored(
 async def test_a_revoked_connection_pays_nothing(
     service: ServiceProcess, name: str, alice: RawClient
 ) -> None:
-    connections = await service.call("GET", f"connections?account={name}")
-    await service.call("POST", f"connections/{connections[0]['connection_id']}/revoke")
+    [mine] = (await service.call("GET", f"connections?account={name}"))["items"]
+    await service.call("POST", f"connections/{mine['connection_id']}/revoke")
     invoice = await an_invoice(service)
 
     answer = await alice.request("pay_invoice", {"invoice": invoice["invoice"]})
